@@ -1,0 +1,13 @@
+//! Sluice: an event ingestion gateway. Rooms in reading order; the full map is in `docs/architecture.md`.
+
+pub mod cli;
+pub mod config;
+pub mod event;
+pub mod gateway;
+pub mod handoff;
+pub mod kafka;
+pub mod metrics;
+pub mod net;
+pub mod pipeline;
+pub mod session;
+pub mod wire;
