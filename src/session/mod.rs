@@ -1,2 +1,3 @@
+pub mod admin;
 mod options;
 pub use options::{Framing, TcpOptions};
