@@ -16,11 +16,39 @@ pub const BOUNDS_MICROS: [u32; 24] = [
 /// The bounds' buckets and one for everything above.
 const BUCKETS: usize = BOUNDS_MICROS.len() + 1;
 
-/// Place of the bucket that takes `micros`. A count of all bounds below, without a branch: compiles to vector
-/// compares and costs the same for every value.
+/// By the number of significant bits in a value: how many bounds lie below all values of that many bits.
+const BELOW: [u8; 33] = {
+    let mut below = [0; 33];
+    let mut bits = 1;
+    while bits < 33 {
+        let least = 1_u32 << (bits - 1);
+        let mut place = below[bits - 1];
+        while (place as usize) < BOUNDS_MICROS.len() && BOUNDS_MICROS[place as usize] < least {
+            place += 1;
+        }
+        below[bits] = place;
+        bits += 1;
+    }
+    below
+};
+
+/// The bounds, and two that no value exceeds, so that [`bucket_of`] may look two places ahead.
+const PADDED: [u32; BUCKETS + 1] = {
+    let mut padded = [u32::MAX; BUCKETS + 1];
+    let mut place = 0;
+    while place < BOUNDS_MICROS.len() {
+        padded[place] = BOUNDS_MICROS[place];
+        place += 1;
+    }
+    padded
+};
+
+/// Place of the bucket that takes `micros`, without a branch. No more than two bounds share their highest bit (the
+/// test tries both sides of every bound and power of two), so two compares end what the table began.
 fn bucket_of(micros: u64) -> usize {
     let micros = u32::try_from(micros).unwrap_or(u32::MAX);
-    BOUNDS_MICROS.iter().map(|&bound| u32::from(micros > bound)).sum::<u32>() as usize
+    let place = usize::from(BELOW[(u32::BITS - micros.leading_zeros()) as usize]);
+    place + usize::from(micros > PADDED[place]) + usize::from(micros > PADDED[place + 1])
 }
 
 /// A histogram's numbers at one moment, or one thread's own count.
@@ -131,6 +159,10 @@ mod tests {
         for (place, &bound) in BOUNDS_MICROS.iter().enumerate() {
             assert_eq!(bucket_of(u64::from(bound)), place);
             assert_eq!(bucket_of(u64::from(bound) + 1), place + 1);
+        }
+        for near in (0..34).flat_map(|bits| [(1_u64 << bits) - 1, 1 << bits, (1 << bits) + 1]) {
+            let below = BOUNDS_MICROS.iter().filter(|&&bound| u64::from(bound) < near).count();
+            assert_eq!(bucket_of(near), below, "{near}");
         }
         assert_eq!(bucket_of(0), 0);
         assert_eq!(bucket_of(u64::MAX), BUCKETS - 1);

@@ -26,7 +26,7 @@ pub struct ProcessSnapshot {
 }
 
 impl ProcessSnapshot {
-    /// Reads what there is.
+    /// Reads what there is, in about 0.1 ms: for a scrape, not for every turn of a loop.
     pub fn read() -> Self {
         let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
