@@ -14,6 +14,7 @@ use super::board::{Board, lock};
 use super::budget::Budget;
 use super::ledger::Ledger;
 use super::options::BufferOptions;
+use super::hosts::HostReceipts;
 use super::receipt::Receipt;
 use crate::event::Outcome;
 use crate::metrics::Histogram;
@@ -39,6 +40,8 @@ pub struct Shared {
     closing_us: AtomicU64,
     /// Records of host threads, see [`Inlet`].
     pub inlet: Inlet,
+    /// Host threads that wait for outcomes.
+    pub hosts: HostReceipts,
 }
 
 impl Shared {
@@ -52,6 +55,7 @@ impl Shared {
             channel_was_full: AtomicBool::new(false),
             closing_us: AtomicU64::new(0),
             inlet: Inlet::default(),
+            hosts: HostReceipts::default(),
         })
     }
 
@@ -66,19 +70,34 @@ impl Shared {
 }
 
 /// The open batch of an embedding host: its threads add to it, the Kafka thread takes it as a whole.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Inlet {
-    open: Mutex<Batch>,
+    /// `None` once it is closed.
+    open: Mutex<Option<Batch>>,
     filled: AtomicBool,
 }
 
+impl Default for Inlet {
+    fn default() -> Self {
+        Self { open: Mutex::new(Some(Batch::default())), filled: AtomicBool::new(false) }
+    }
+}
+
 impl Inlet {
-    /// Works on the open batch; the result is what `add` returns.
-    pub fn add<T>(&self, add: impl FnOnce(&mut Batch) -> T) -> T {
-        let mut batch = lock(&self.open);
-        let result = add(&mut batch);
+    /// Works on the open batch; the result is what `add` returns, `None` once the inlet is closed.
+    pub fn add<T>(&self, add: impl FnOnce(&mut Batch) -> T) -> Option<T> {
+        let mut open = lock(&self.open);
+        let batch = open.as_mut()?;
+        let result = add(batch);
         self.filled.store(!batch.is_empty(), SeqCst);
-        result
+        Some(result)
+    }
+
+    /// Takes nothing more; what is still in it.
+    fn close(&self) -> Option<Batch> {
+        let last = lock(&self.open).take().filter(|batch| !batch.is_empty());
+        self.filled.store(false, SeqCst);
+        last
     }
 
     /// Exchanges the open batch for the empty one given, if there is anything in it.
@@ -86,9 +105,10 @@ impl Inlet {
         if !self.filled.load(SeqCst) {
             return false;
         }
-        let mut batch = lock(&self.open);
-        std::mem::swap(&mut *batch, empty);
-        self.filled.store(false, SeqCst);
+        if let Some(batch) = lock(&self.open).as_mut() {
+            std::mem::swap(batch, empty);
+            self.filled.store(false, SeqCst);
+        }
         !empty.is_empty()
     }
 
@@ -148,6 +168,7 @@ pub struct KafkaEnd {
     reports: Sender<Report>,
     poll_bell: Bell,
     spare: Batch,
+    last: Option<Batch>,
     unsent: Vec<Receipt>,
     unsent_lanes: Option<Arc<LaneView>>,
 }
@@ -175,6 +196,7 @@ pub fn crossing(shared: &Arc<Shared>, poll_bell: Bell, kafka_bell: Bell) -> (Pol
         reports,
         poll_bell,
         spare: Batch::default(),
+        last: None,
         unsent: Vec::new(),
         unsent_lanes: None,
     };
@@ -234,6 +256,10 @@ impl PollEnd {
         self.kafka_bell.ring_always();
     }
 
+    pub fn has_reports(&self) -> bool {
+        !self.reports.is_empty()
+    }
+
     pub fn next_report(&self) -> Option<Report> {
         self.reports.try_recv().ok()
     }
@@ -251,11 +277,16 @@ impl KafkaEnd {
         if self.shared.inlet.take(&mut self.spare) {
             return Some(std::mem::take(&mut self.spare));
         }
-        None
+        self.last.take()
     }
 
     pub fn has_work(&self) -> bool {
-        !self.batches.is_empty() || self.shared.inlet.has_work()
+        !self.batches.is_empty() || self.shared.inlet.has_work() || self.last.is_some()
+    }
+
+    /// Host threads can add nothing more; what they added is the last batch.
+    pub fn close_inlet(&mut self) {
+        self.last = self.shared.inlet.close();
     }
 
     pub fn recycle(&mut self, mut batch: Batch) {

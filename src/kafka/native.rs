@@ -30,20 +30,45 @@ pub struct Outgoing<'a> {
 
 /// One record's end, as the client library tells it.
 #[derive(Clone, Copy, Debug)]
-pub struct Delivery {
+pub struct Delivery<'a> {
     pub token: Token,
     pub code: Code,
     pub persistence: Persistence,
     /// Negative when the record never got a partition.
     pub partition: i32,
-    /// Key and value.
-    pub bytes: usize,
+    pub key: &'a [u8],
+    pub value_len: usize,
+}
+
+/// Some of one event's delivery reports.
+pub struct Deliveries<'a>(&'a [*const sys::rd_kafka_message_t]);
+
+impl<'a> Deliveries<'a> {
+    pub fn iter(&self) -> impl Iterator<Item = Delivery<'a>> {
+        self.0.iter().map(|message| {
+            // SAFETY: this type is only made in `show_deliveries`, from pointers that librdkafka has just
+            // written and that live, with their keys, as long as the event: longer than 'a.
+            let (message, status) = unsafe { (&**message, sys::rd_kafka_message_status(*message)) };
+            let key = match message.key.is_null() {
+                true => &[][..],
+                // SAFETY: a key that is not null has `key_len` bytes, alive as said above.
+                false => unsafe { std::slice::from_raw_parts(message.key.cast::<u8>(), message.key_len) },
+            };
+            Delivery {
+                token: Token::from_bits(message._private as usize as u64),
+                code: message.err,
+                persistence: Persistence::from(status),
+                partition: message.partition,
+                key,
+                value_len: message.len,
+            }
+        })
+    }
 }
 
 /// What the main queue holds.
 pub enum Event<'a> {
-    /// Records that ended; `key` of the first one for a log line is in the closure's reach only while it runs.
-    Deliveries(&'a [Delivery]),
+    Deliveries(Deliveries<'a>),
     Statistics(&'a str),
     /// An error that concerns the client, not one record. `fatal`: the producer can never produce again.
     Error { code: Code, reason: &'a str, fatal: bool },
@@ -85,7 +110,6 @@ pub struct Native {
     alarm: Alarm,
     messages: Vec<sys::rd_kafka_message_t>,
     raw_reports: Vec<*const sys::rd_kafka_message_t>,
-    deliveries: Vec<Delivery>,
 }
 
 impl Native {
@@ -111,7 +135,6 @@ impl Native {
             alarm: alarm.clone(),
             messages: Vec::new(),
             raw_reports: vec![ptr::null(); REPORTS_A_CALL],
-            deliveries: Vec::with_capacity(REPORTS_A_CALL),
         })
     }
 
@@ -212,20 +235,7 @@ impl Native {
             if count == 0 {
                 return;
             }
-            self.deliveries.clear();
-            for message in &self.raw_reports[..count] {
-                // SAFETY: the first `count` pointers were just written and point to messages that live as long
-                // as the event, which is destroyed after this function.
-                let (message, status) = unsafe { (&**message, sys::rd_kafka_message_status(*message)) };
-                self.deliveries.push(Delivery {
-                    token: Token::from_bits(message._private as usize as u64),
-                    code: message.err,
-                    persistence: Persistence::from(status),
-                    partition: message.partition,
-                    bytes: message.len + message.key_len,
-                });
-            }
-            show(Event::Deliveries(&self.deliveries));
+            show(Event::Deliveries(Deliveries(&self.raw_reports[..count])));
         }
     }
 

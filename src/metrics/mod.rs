@@ -13,11 +13,13 @@ mod line;
 mod lint;
 pub mod process;
 mod snapshot;
+mod throttle;
 
 pub use families::prometheus;
 pub use histogram::{BOUNDS_MICROS, Histogram, HistogramSnapshot};
 pub use line::line;
 pub use process::ProcessSnapshot;
+pub use throttle::Throttle;
 pub use snapshot::{
     BrokerRtt, LISTENERS, ListenerSnapshot, OUTCOMES, PAUSE_REASONS, Snapshot, outcome, pause,
 };

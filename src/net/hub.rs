@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::conn::{After, Conn, Session, Wait};
@@ -13,7 +14,7 @@ use super::desk::Desk;
 use super::options::NetOptions;
 use super::stream::Stream;
 use super::table::Table;
-use crate::handoff::{Cause, PollEnd, Receipt, Report};
+use crate::handoff::{Cause, HOST_SLOT, PollEnd, Receipt, Report};
 use crate::pipeline::ValueFormat;
 use crate::session::{AdminSession, AdminView, Now, Stop, TcpOptions, TcpSession};
 
@@ -21,6 +22,8 @@ use crate::session::{AdminSession, AdminView, Now, Stop, TcpOptions, TcpSession}
 const TURN_RECORDS: usize = 8192;
 /// An admin connection that says nothing for so long is closed, in microseconds.
 const ADMIN_IDLE_US: u64 = 30_000_000;
+/// Time between two summaries of warnings that were held back, in microseconds.
+const SUMMARY_US: u64 = 10_000_000;
 
 /// What the connections look like, for metrics and the state dump.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,6 +39,9 @@ pub struct HubStats {
     pub held_bytes: usize,
     pub rejects: Vec<(&'static str, u64)>,
     pub unread_bytes: u64,
+    pub accepted_connections: u64,
+    pub accept_errors: u64,
+    pub loop_turns: u64,
     /// Paused connections by name, at most [`HubStats::MAX_NAMED`] of them (G7).
     pub paused: Vec<(SocketAddr, &'static str)>,
 }
@@ -50,7 +56,7 @@ pub struct Hub<S> {
     desk: Desk,
     pub end: PollEnd,
     tcp: TcpOptions,
-    metrics_path: Option<String>,
+    metrics_path: Option<Arc<str>>,
     ready: VecDeque<u32>,
     admin_ready: Vec<u32>,
     /// Connections with answers to write.
@@ -63,6 +69,7 @@ pub struct Hub<S> {
     paused_us: u64,
     last_turn_us: u64,
     unread_bytes: u64,
+    next_summary_us: u64,
 }
 
 impl<S: Stream> Hub<S> {
@@ -70,7 +77,7 @@ impl<S: Stream> Hub<S> {
         net: &NetOptions,
         tcp: &TcpOptions,
         format: ValueFormat,
-        metrics_path: Option<String>,
+        metrics_path: Option<Arc<str>>,
         excerpts: bool,
         end: PollEnd,
     ) -> Self {
@@ -90,6 +97,7 @@ impl<S: Stream> Hub<S> {
             paused_us: 0,
             last_turn_us: 0,
             unread_bytes: 0,
+            next_summary_us: SUMMARY_US,
         }
     }
 
@@ -111,7 +119,7 @@ impl<S: Stream> Hub<S> {
         now: Now,
         register: impl FnOnce(&mut S, u32, u16) -> Result<(), E>,
     ) -> Result<u32, E> {
-        let session = Session::Admin(AdminSession::new(self.metrics_path.as_deref()));
+        let session = Session::Admin(AdminSession::new(self.metrics_path.clone()));
         let slot = self.add(stream, session, now, register)?;
         self.admins += 1;
         Ok(slot)
@@ -159,6 +167,10 @@ impl<S: Stream> Hub<S> {
         }
     }
 
+    pub fn has_reports(&self) -> bool {
+        self.end.has_reports()
+    }
+
     /// Whether a turn of reading would find work now.
     pub fn has_turns(&self) -> bool {
         !self.admin_ready.is_empty() || (!self.blocked && !self.ready.is_empty())
@@ -183,6 +195,10 @@ impl<S: Stream> Hub<S> {
 
     fn settle(&mut self, receipt: &Receipt, now: Now) {
         let slot = receipt.to.slot;
+        if slot == HOST_SLOT {
+            self.end.shared.hosts.settle(receipt);
+            return;
+        }
         let Some(conn) = self.table.at(slot, receipt.to.generation) else {
             if receipt.outcome == crate::event::Outcome::NotStored {
                 self.end.shared.ledger.lose(1);
@@ -449,7 +465,10 @@ impl<S: Stream> Hub<S> {
 
     /// Once a second: silent admin connections go, suppressed warnings are summed up.
     pub fn housekeeping(&mut self, now: Now) {
-        self.desk.rejects.summarise(now.us / 1000);
+        if now.us >= self.next_summary_us {
+            self.next_summary_us = now.us + SUMMARY_US;
+            self.desk.rejects.summarise();
+        }
         if self.admins == 0 {
             return;
         }

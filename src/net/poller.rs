@@ -23,6 +23,8 @@ const TCP: Token = Token(usize::MAX - 1);
 const HEALTH: Token = Token(usize::MAX - 2);
 /// Health connections at once; they do not count against the senders' limit.
 const MAX_HEALTH_CONNECTIONS: usize = 64;
+/// Slots that no sender gets: health connections, slots at rest, the embedding host.
+const SPARE_SLOTS: usize = 256;
 /// The loop looks around at least this often, in microseconds.
 const TICK_US: u64 = 1_000_000;
 /// Share of the drain time that reading may use; the rest is for delivering.
@@ -75,7 +77,9 @@ enum Phase {
     Running,
     /// Read every connection out.
     Reading { until_us: u64, deadline_us: u64 },
-    /// Nothing is read any more; the Kafka thread delivers.
+    /// Nothing is read any more; the last batch waits for room in the channel.
+    HandingOver { deadline_us: u64 },
+    /// The Kafka thread delivers.
     Delivering { deadline_us: u64 },
     /// Last answers go out.
     Farewell { until_us: u64 },
@@ -96,6 +100,10 @@ pub struct Poller {
     phase: Phase,
     next_tick_us: u64,
     accept_complaints: Throttle,
+    /// Counts of the TCP listener, which a drain closes before the end.
+    accepted: u64,
+    accept_errors: u64,
+    turns: u64,
 }
 
 /// Wakes a poll thread from another one.
@@ -131,14 +139,17 @@ impl Poller {
             hub,
             tcp,
             health,
-            max_connections: max_connections.min(MAX_SLOTS - MAX_HEALTH_CONNECTIONS),
+            max_connections: max_connections.min(MAX_SLOTS - SPARE_SLOTS),
             drain_timeout,
             control,
             clock,
             bell,
             phase: Phase::Running,
             next_tick_us: 0,
-            accept_complaints: Throttle::default(),
+            accept_complaints: Throttle::new(1, 1),
+            accepted: 0,
+            accept_errors: 0,
+            turns: 0,
         })
     }
 
@@ -148,6 +159,7 @@ impl Poller {
         while self.phase != Phase::Done {
             self.sleep(&mut events)?;
             let now = self.now();
+            self.turns += 1;
             self.take_events(&events);
             self.hub.take_reports(now);
             self.accept_turn(now);
@@ -197,7 +209,7 @@ impl Poller {
         let phase = match self.phase {
             Phase::Running => None,
             Phase::Reading { until_us, .. } | Phase::Farewell { until_us } => Some(until_us),
-            Phase::Delivering { deadline_us } => Some(deadline_us),
+            Phase::HandingOver { .. } | Phase::Delivering { .. } => Some(self.clock.now_us() + 10_000),
             Phase::Done => Some(0),
         };
         pauses.chain(phase).fold(self.next_tick_us, u64::min)
@@ -289,8 +301,8 @@ impl Poller {
                     Phase::Reading { until_us, deadline_us }
                 }
             }
+            Phase::HandingOver { deadline_us } => self.hand_over(if level >= 2 { now.us } else { deadline_us }),
             Phase::Delivering { deadline_us } => {
-                self.hub.submit_rest();
                 if host.kafka_has_ended() {
                     self.hub.take_reports(now);
                     self.hub.write_turn(now);
@@ -300,7 +312,7 @@ impl Poller {
                         self.hub.end.shared.close(now.us);
                         self.hub.end.alarm();
                     }
-                    Phase::Delivering { deadline_us: deadline_us.max(now.us + 10_000) }
+                    Phase::Delivering { deadline_us }
                 }
             }
             Phase::Farewell { until_us } => match self.hub.tcp_connections() == 0 || now.us >= until_us || level >= 2 {
@@ -321,6 +333,7 @@ impl Poller {
             self.accept_turn(now);
         }
         if let Some(mut listener) = self.tcp.take() {
+            (self.accepted, self.accept_errors) = (listener.accepted, listener.errors);
             let _ = self.poll.registry().deregister(listener.source());
         }
         self.hub.start_draining();
@@ -331,7 +344,14 @@ impl Poller {
 
     fn stop_reading(&mut self, now: Now, deadline_us: u64) -> Phase {
         self.hub.stop_reading(now);
-        self.hub.submit_rest();
+        self.hand_over(deadline_us)
+    }
+
+    /// Only once the last batch is over may the Kafka thread hear that nothing follows.
+    fn hand_over(&mut self, deadline_us: u64) -> Phase {
+        if !self.hub.submit_rest() {
+            return Phase::HandingOver { deadline_us };
+        }
         self.hub.end.shared.close(deadline_us);
         self.hub.end.alarm();
         Phase::Delivering { deadline_us }
@@ -339,8 +359,9 @@ impl Poller {
 
     fn stats(&self) -> HubStats {
         let mut stats = self.hub.stats();
-        stats.accepted_connections = self.tcp.as_ref().map_or(0, |listener| listener.accepted);
-        stats.accept_errors = self.tcp.as_ref().map_or(0, |listener| listener.errors);
+        stats.accepted_connections = self.tcp.as_ref().map_or(self.accepted, |listener| listener.accepted);
+        stats.accept_errors = self.tcp.as_ref().map_or(self.accept_errors, |listener| listener.errors);
+        stats.loop_turns = self.turns;
         stats
     }
 
