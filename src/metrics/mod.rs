@@ -1,1 +1,3 @@
 //! (room: see docs/architecture.md)
+mod throttle;
+pub use throttle::Throttle;
