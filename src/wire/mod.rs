@@ -1,1 +1,2 @@
 //! (room: see docs/architecture.md)
+pub mod http1;
