@@ -23,3 +23,4 @@ pub use throttle::Throttle;
 pub use snapshot::{
     BrokerRtt, LISTENERS, ListenerSnapshot, OUTCOMES, PAUSE_REASONS, Snapshot, outcome, pause,
 };
+pub use throttle::Throttle;
