@@ -19,7 +19,6 @@ pub use families::prometheus;
 pub use histogram::{BOUNDS_MICROS, Histogram, HistogramSnapshot};
 pub use line::line;
 pub use process::ProcessSnapshot;
-pub use throttle::Throttle;
 pub use snapshot::{
     BrokerRtt, LISTENERS, ListenerSnapshot, OUTCOMES, PAUSE_REASONS, Snapshot, outcome, pause,
 };
