@@ -8,11 +8,14 @@
 //! Never sends without a bound in count or time, never waits for ever, never reads Kafka.
 
 mod answers;
+mod hear;
 mod lines;
-mod load;
+mod measured;
+mod plan;
 mod process;
 mod report;
 mod scrape;
+mod send;
 mod watch;
 
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -20,7 +23,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use lines::Corpus;
-use load::{Plan, Target};
+use plan::{Plan, Target};
 use process::Process;
 use report::Report;
 use scrape::Metrics;

@@ -6,8 +6,8 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use super::lines::Corpus;
-use super::load::Plan;
-use super::watch::{Heard, Measured};
+use super::measured::{Heard, Measured};
+use super::plan::Plan;
 
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.50), ("p90", 0.90), ("p99", 0.99), ("p99_9", 0.999)];
 

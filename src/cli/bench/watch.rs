@@ -6,18 +6,21 @@ use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::thread::{Builder, Scope, ScopedJoinHandle};
+use std::thread::{Builder, Scope};
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
-
-use super::answers::{Answers, Due, Totals, histogram};
+use super::answers::{Answers, Due};
+use super::hear::{GLANCE, listen};
 use super::lines::Corpus;
-use super::load::{self, Clock, GLANCE, Plan, Sent, Target};
-use super::process::{self, Process, Usage};
+use super::measured::{Heard, Measured};
+use super::plan::{Clock, Plan, Target};
+use super::process::{self, Process};
 use super::scrape::{Metrics, Outcomes};
+use super::send::{Sender, Sent, Step};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one connection may hold up a pacer, once; the kernel rounds it up to its tick.
+const PACER_PATIENCE: Duration = Duration::from_millis(1);
 const THREAD_STACK_BYTES: usize = 128 << 10;
 /// From the last connection to the first line, so that all threads stand ready.
 const LEAD_IN: Duration = Duration::from_millis(20);
@@ -25,40 +28,26 @@ const LEAD_IN: Duration = Duration::from_millis(20);
 const SHORTEST_LOOK: Duration = Duration::from_millis(2);
 const LONGEST_LOOK: Duration = Duration::from_millis(100);
 
-/// Everything that was measured.
-pub struct Measured {
-    pub lines: u64,
-    pub bytes: u64,
-    pub malformed: u64,
-    pub send_us: Histogram<u64>,
-    /// End of the last write, in nanoseconds of the run.
-    pub sent_ns: u64,
-    pub torn: u64,
-    pub faults: Vec<String>,
-    /// Answers of all connections, if they were asked for.
-    pub answers: Option<Heard>,
-    /// The gateway's counters at the end, if they were read.
-    pub outcomes: Option<Outcomes>,
-    /// When the counters first covered all that was sent.
-    pub settled_ns: Option<u64>,
-    pub gateway: Option<Result<Usage, String>>,
-    pub generator_cpu_ns: u64,
-}
-
-/// Answers of all connections.
-pub struct Heard {
-    pub totals: Totals,
-    pub stored_us: Histogram<u64>,
-    pub last_ns: u64,
-}
-
-/// Counters by which the threads tell the watcher where they are.
+/// Where the threads tell the watcher how far they are, and leave what they found.
 #[derive(Default)]
-struct Progress {
+struct Board {
     writing: AtomicUsize,
-    listening: AtomicUsize,
+    hearing: AtomicUsize,
     sent: AtomicU64,
     give_up: AtomicBool,
+    cpu_ns: AtomicU64,
+    results: Mutex<Vec<(u32, Sent)>>,
+    heard: Mutex<Vec<(u32, Answers)>>,
+}
+
+/// What every thread of a run sees.
+struct Stage<'a> {
+    plan: &'a Plan,
+    corpus: &'a Corpus,
+    streams: Vec<TcpStream>,
+    due: Vec<Mutex<VecDeque<Due>>>,
+    board: Board,
+    clock: Clock,
 }
 
 /// Runs the plan. Fails when a connection cannot be opened or a thread not be started.
@@ -74,20 +63,18 @@ pub fn run(
         Target::Tcp(addr) => connect_all(addr, plan)?,
         Target::Stdout => Vec::new(),
     };
-    let due: Vec<Mutex<VecDeque<Due>>> = (0..plan.connections).map(|_| Mutex::default()).collect();
-    let progress = Progress::default();
+    let due = (0..plan.connections).map(|_| Mutex::default()).collect();
     let clock = Clock::starting(Instant::now() + LEAD_IN);
-    let mut measured = std::thread::scope(|scope| {
-        let threads = Threads::start(scope, plan, corpus, &streams, &due, &progress, clock);
-        let threads = threads.inspect_err(|_| progress.give_up.store(true, Ordering::Relaxed))?;
-        let (outcomes, settled_ns) = follow(plan, metrics.as_ref(), &progress, clock);
+    let stage = Stage { plan, corpus, streams, due, board: Board::default(), clock };
+    let (outcomes, settled_ns, usage) = std::thread::scope(|scope| {
+        let started = stage.start(scope);
+        let followed = started.map(|()| stage.follow(metrics.as_ref()));
         let usage = gateway.map(|process| process.usage());
-        progress.give_up.store(true, Ordering::Relaxed);
-        let mut measured = threads.join(plan.ack);
-        (measured.outcomes, measured.settled_ns, measured.gateway) = (outcomes, settled_ns, usage);
-        Ok::<_, String>(measured)
+        stage.board.give_up.store(true, Ordering::Relaxed);
+        followed.map(|(outcomes, settled_ns)| (outcomes, settled_ns, usage))
     })?;
-    measured.generator_cpu_ns += process::thread_cpu_ns();
+    let mut measured = stage.add_up();
+    (measured.outcomes, measured.settled_ns, measured.gateway) = (outcomes, settled_ns, usage);
     Ok(measured)
 }
 
@@ -98,41 +85,13 @@ fn connect_all(addr: SocketAddr, plan: &Plan) -> Result<Vec<TcpStream>, String> 
         let mut stream = TcpStream::connect_timeout(&addr, CONNECT_TIMEOUT)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(GLANCE))?;
-        stream.set_write_timeout(Some(GLANCE))?;
+        stream.set_write_timeout(Some(if plan.rate > 0 { PACER_PATIENCE } else { GLANCE }))?;
         if plan.ack {
             stream.write_all(b"#ack\n")?;
         }
         Ok(stream)
     };
     (0..plan.connections).map(open).collect::<Result<_, _>>().map_err(|e| format!("--addr {addr}: {e}"))
-}
-
-/// Follows the counters until all is accounted for, or `settle` after the last line.
-fn follow(
-    plan: &Plan,
-    metrics: Option<&Metrics>,
-    progress: &Progress,
-    clock: Clock,
-) -> (Option<Outcomes>, Option<u64>) {
-    let (mut last, mut settled_ns, mut sent_since) = (None, None, None);
-    loop {
-        let sent =
-            (progress.writing.load(Ordering::Acquire) == 0).then(|| progress.sent.load(Ordering::Relaxed));
-        if let (Some(metrics), None) = (metrics, settled_ns) {
-            last = metrics.sample().ok().or(last);
-            settled_ns = sent
-                .filter(|sent| last.is_some_and(|o: Outcomes| o.total() >= *sent))
-                .map(|_| clock.now_ns());
-        }
-        if sent.is_some() {
-            let heard = progress.listening.load(Ordering::Acquire) == 0;
-            let since = *sent_since.get_or_insert_with(Instant::now);
-            if (heard && (metrics.is_none() || settled_ns.is_some())) || since.elapsed() >= plan.settle {
-                return (last, settled_ns);
-            }
-        }
-        std::thread::sleep(next_look(sent, last, clock));
-    }
 }
 
 /// A quarter of the time that the rest should take, so that the last look comes soon after the end.
@@ -144,116 +103,171 @@ fn next_look(sent: Option<u64>, seen: Option<Outcomes>, clock: Clock) -> Duratio
     Duration::from_nanos(u64::try_from(left_ns / 4).unwrap_or(u64::MAX)).clamp(SHORTEST_LOOK, LONGEST_LOOK)
 }
 
-struct Threads<'scope> {
-    writers: Vec<ScopedJoinHandle<'scope, (Sent, u64)>>,
-    listeners: Vec<ScopedJoinHandle<'scope, (Answers, u64)>>,
-}
-
-impl<'scope> Threads<'scope> {
-    fn start<'env>(
-        scope: &'scope Scope<'scope, 'env>,
-        plan: &'env Plan,
-        corpus: &'env Corpus,
-        streams: &'env [TcpStream],
-        due: &'env [Mutex<VecDeque<Due>>],
-        progress: &'env Progress,
-        clock: Clock,
-    ) -> Result<Self, String> {
-        let mut threads = Self { writers: Vec::new(), listeners: Vec::new() };
-        let thread = |name: &str| Builder::new().name(name.into()).stack_size(THREAD_STACK_BYTES);
-        for (i, due) in (0..plan.connections).zip(due) {
-            let stream = streams.get(i as usize);
-            progress.writing.fetch_add(1, Ordering::Relaxed);
-            let writer = move || write_share(plan, corpus, i, clock, stream, due, progress);
-            threads
-                .writers
-                .push(thread("bench-send").spawn_scoped(scope, writer).map_err(|e| e.to_string())?);
-            let (true, Some(stream)) = (plan.ack, stream) else { continue };
-            progress.listening.fetch_add(1, Ordering::Relaxed);
-            let listener = move || {
-                let answers = load::listen(stream, clock, due, &progress.give_up);
-                progress.listening.fetch_sub(1, Ordering::Release);
-                (answers, process::thread_cpu_ns())
-            };
-            threads
-                .listeners
-                .push(thread("bench-hear").spawn_scoped(scope, listener).map_err(|e| e.to_string())?);
+impl<'a> Stage<'a> {
+    /// Starts the hearing threads, then the sending ones: a pacer for many in open loop, one each in closed loop.
+    fn start<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) -> Result<(), String> {
+        for i in 0..if self.plan.ack { self.plan.connections } else { 0 } {
+            self.board.hearing.fetch_add(1, Ordering::Relaxed);
+            spawn(scope, "bench-hear", move || self.hear(i))?;
         }
-        Ok(threads)
+        self.board.writing.store(self.plan.connections as usize, Ordering::Relaxed);
+        if self.streams.is_empty() {
+            return spawn(scope, "bench-send", || self.send_alone(self.sender(0, std::io::stdout())));
+        }
+        let senders = self.streams.iter().zip(0..).map(|(stream, i)| self.sender(i, stream));
+        if self.plan.rate == 0 {
+            for sender in senders {
+                spawn(scope, "bench-send", move || self.send_alone(sender))?;
+            }
+            return Ok(());
+        }
+        let pacers = self.plan.pacers();
+        let mut shares: Vec<Vec<_>> = (0..pacers).map(|_| Vec::new()).collect();
+        senders.enumerate().for_each(|(n, sender)| shares[n % pacers].push(sender));
+        shares.into_iter().try_for_each(|share| spawn(scope, "bench-pace", move || self.pace(scope, share)))
     }
 
-    fn join(self, ack: bool) -> Measured {
+    fn sender<W: Write>(&'a self, i: u32, out: W) -> Sender<'a, W> {
+        Sender::new(self.plan, self.corpus, self.clock, &self.due[i as usize], i, out)
+    }
+
+    /// Serves connections in turn, which is the order in which their events are due; one that blocks leaves the round.
+    fn pace<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        mut senders: Vec<Sender<'scope, &'scope TcpStream>>,
+    ) {
+        self.clock.sleep_until(0);
+        while !senders.is_empty() {
+            let mut at = 0;
+            while at < senders.len() {
+                match senders[at].step() {
+                    Step::Wrote => at += 1,
+                    Step::Over => self.finish(senders.remove(at)),
+                    Step::Blocked => {
+                        let sender = senders.remove(at);
+                        let i = sender.i;
+                        if let Err(fault) = spawn(scope, "bench-send", move || self.send_alone(sender)) {
+                            self.leave(i, Sent::failed(fault));
+                        }
+                    }
+                }
+            }
+        }
+        self.add_cpu();
+    }
+
+    fn send_alone<W: Write + Stream>(&self, mut sender: Sender<'_, W>) {
+        sender.out.be_patient();
+        sender.run();
+        self.finish(sender);
+        self.add_cpu();
+    }
+
+    fn finish<W: Write + Stream>(&self, mut sender: Sender<'_, W>) {
+        if let Err(e) = sender.out.end() {
+            sender.sent.fault.get_or_insert(e.to_string());
+        }
+        self.leave(sender.i, sender.sent);
+    }
+
+    fn leave(&self, i: u32, sent: Sent) {
+        self.board.sent.fetch_add(sent.messages(), Ordering::Relaxed);
+        put(&self.board.results, (i, sent));
+        self.board.writing.fetch_sub(1, Ordering::Release);
+    }
+
+    fn hear(&self, i: u32) {
+        let answers =
+            listen(&self.streams[i as usize], self.clock, &self.due[i as usize], &self.board.give_up);
+        put(&self.board.heard, (i, answers));
+        self.board.hearing.fetch_sub(1, Ordering::Release);
+        self.add_cpu();
+    }
+
+    fn add_cpu(&self) {
+        self.board.cpu_ns.fetch_add(process::thread_cpu_ns(), Ordering::Relaxed);
+    }
+
+    /// Follows the counters until all is accounted for, or `settle` after the last line.
+    fn follow(&self, metrics: Option<&Metrics>) -> (Option<Outcomes>, Option<u64>) {
+        let (mut last, mut settled_ns, mut sent_since) = (None, None, None);
+        loop {
+            let sent = (self.board.writing.load(Ordering::Acquire) == 0)
+                .then(|| self.board.sent.load(Ordering::Relaxed));
+            if let (Some(metrics), None) = (metrics, settled_ns) {
+                last = metrics.sample().ok().or(last);
+                settled_ns = sent
+                    .filter(|sent| last.is_some_and(|o: Outcomes| o.total() >= *sent))
+                    .map(|_| self.clock.now_ns());
+            }
+            if sent.is_some() {
+                let heard = self.board.hearing.load(Ordering::Acquire) == 0;
+                let since = *sent_since.get_or_insert_with(Instant::now);
+                if (heard && (metrics.is_none() || settled_ns.is_some()))
+                    || since.elapsed() >= self.plan.settle
+                {
+                    return (last, settled_ns);
+                }
+            }
+            std::thread::sleep(next_look(sent, last, self.clock));
+        }
+    }
+
+    fn add_up(self) -> Measured {
         let mut all = Measured::empty();
-        let mut sent_by = Vec::with_capacity(self.writers.len());
-        for writer in self.writers {
-            let (sent, cpu_ns) = writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            all.generator_cpu_ns += cpu_ns;
-            sent_by.push(sent.lines + u64::from(sent.torn));
+        let mut sent_by = vec![0; self.plan.connections as usize];
+        for (i, sent) in into_inner(self.board.results) {
+            sent_by[i as usize] = sent.messages();
             all.add(sent);
         }
-        let mut heard = Heard { totals: Totals::default(), stored_us: histogram(), last_ns: 0 };
-        for (listener, sent) in self.listeners.into_iter().zip(sent_by) {
-            let (mut answers, cpu_ns) =
-                listener.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            all.generator_cpu_ns += cpu_ns;
-            answers.totals.closed = u64::from(answers.account_closed_at == Some(sent));
-            heard.totals.add(&answers.totals);
-            heard.last_ns = heard.last_ns.max(answers.last_ns);
-            let _ = heard.stored_us.add(&answers.latency_us); // both grow by themselves: never out of range
+        let mut heard = Heard::default();
+        for (i, answers) in into_inner(self.board.heard) {
+            heard.add(answers, sent_by[i as usize]);
         }
-        all.answers = ack.then_some(heard);
+        all.answers = self.plan.ack.then_some(heard);
+        all.generator_cpu_ns = self.board.cpu_ns.into_inner() + process::thread_cpu_ns();
         all
     }
 }
 
-/// A writer's thread: sends, closes its half, and reports.
-fn write_share(
-    plan: &Plan,
-    corpus: &Corpus,
-    i: u32,
-    clock: Clock,
-    stream: Option<&TcpStream>,
-    due: &Mutex<VecDeque<Due>>,
-    progress: &Progress,
-) -> (Sent, u64) {
-    let due = plan.ack.then_some(due);
-    let mut sent = match stream {
-        Some(mut stream) => load::send(plan, corpus, i, clock, due, &mut stream),
-        None => load::send(plan, corpus, i, clock, due, &mut std::io::stdout().lock()),
-    };
-    if let Some(Err(e)) = stream.map(|s| s.shutdown(Shutdown::Write)) {
-        sent.fault.get_or_insert(e.to_string());
-    }
-    progress.sent.fetch_add(sent.lines + u64::from(sent.torn), Ordering::Relaxed);
-    progress.writing.fetch_sub(1, Ordering::Release);
-    (sent, process::thread_cpu_ns())
+/// What a sending thread does to its stream beside writing.
+trait Stream {
+    /// From now on a write may block long.
+    fn be_patient(&self) {}
+    /// Nothing more will be written.
+    fn end(&mut self) -> std::io::Result<()>;
 }
 
-impl Measured {
-    fn empty() -> Self {
-        Self {
-            lines: 0,
-            bytes: 0,
-            malformed: 0,
-            send_us: histogram(),
-            sent_ns: 0,
-            torn: 0,
-            faults: Vec::new(),
-            answers: None,
-            outcomes: None,
-            settled_ns: None,
-            gateway: None,
-            generator_cpu_ns: 0,
-        }
+impl Stream for &TcpStream {
+    fn be_patient(&self) {
+        let _ = self.set_write_timeout(Some(GLANCE)); // fails only for a duration of zero
     }
+    fn end(&mut self) -> std::io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
 
-    fn add(&mut self, sent: Sent) {
-        self.lines += sent.lines;
-        self.bytes += sent.bytes;
-        self.malformed += sent.malformed;
-        self.sent_ns = self.sent_ns.max(sent.last_ns);
-        self.torn += u64::from(sent.torn);
-        self.faults.extend(sent.fault);
-        let _ = self.send_us.add(&sent.latency_us); // both grow by themselves: never out of range
+impl Stream for std::io::Stdout {
+    fn end(&mut self) -> std::io::Result<()> {
+        self.flush()
     }
+}
+
+fn spawn<'scope, F: FnOnce() + Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: &str,
+    run: F,
+) -> Result<(), String> {
+    let thread = Builder::new().name(name.into()).stack_size(THREAD_STACK_BYTES);
+    thread.spawn_scoped(scope, run).map(|_| ()).map_err(|e| format!("no thread for a connection: {e}"))
+}
+
+/// A poisoned lock means that another thread panicked, which ends the run anyway; a list of results is whole.
+fn put<T>(list: &Mutex<Vec<T>>, item: T) {
+    list.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(item);
+}
+
+fn into_inner<T>(list: Mutex<Vec<T>>) -> Vec<T> {
+    list.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
