@@ -10,7 +10,6 @@ set -euo pipefail
 
 KAFKA_LIFETIME=${KAFKA_LIFETIME:-1800}
 START_SECONDS=${KAFKA_START_SECONDS:-90}
-STOP_SECONDS=${KAFKA_STOP_SECONDS:-10}
 KAFKA_JVM_OPTS=${KAFKA_JVM_OPTS:--Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1}
 
 usage() {
@@ -206,9 +205,10 @@ none_alive() {
 }
 
 nodes_stop() {
-  local n
+  # The leader among three controllers waits 5 s for a successor that is going down as well: not worth waiting for.
+  local n patience=$((NODES == 1 ? 10 : 2))
   for ((n = 1; n <= NODES; n++)); do node_signal TERM "$n"; done
-  if ! await "$STOP_SECONDS" none_alive; then
+  if ! await "$patience" none_alive; then
     for ((n = 1; n <= NODES; n++)); do node_signal KILL "$n"; done
     await 10 none_alive || die "kafka in $DIR does not end"
   fi
@@ -230,6 +230,8 @@ parse_start() {
     shift
   done
   [[ $NODES == 1 || $NODES == 3 ]] || die "--nodes is 1 or 3, not $NODES"
+  # Controllers refuse each other until they have read the rules, which they do only once they agree.
+  [[ $NODES == 1 || $AUTHORIZER == no ]] || die "--authorizer works with one node"
 }
 
 start() {
@@ -292,10 +294,11 @@ run() {
   parse_start "$@"
   ((${#REST[@]})) || die "run [--nodes N] -- COMMAND..."
   start
-  local code=0 child
-  trap 'stop "$DIR"' EXIT
+  local code=0
+  child=
+  trap run_end EXIT
   (
-    trap - INT QUIT
+    trap - INT QUIT EXIT
     export KAFKA_BOOTSTRAP_SERVERS=$BOOTSTRAP KAFKA_DIR=$DIR
     exec "${REST[@]}"
   ) <&0 &
@@ -308,6 +311,11 @@ run() {
     kill -0 "$child" 2>/dev/null || break
   done
   exit "$code"
+}
+
+run_end() {
+  if [[ -n $child ]] && kill -TERM "$child" 2>/dev/null; then wait "$child" || true; fi
+  stop "$DIR"
 }
 
 live_nodes() {
