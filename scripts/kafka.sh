@@ -15,7 +15,7 @@ KAFKA_JVM_OPTS=${KAFKA_JVM_OPTS:--Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel
 usage() {
   cat <<'TEXT'
 usage: scripts/kafka.sh COMMAND
-  start [--nodes 1|3] [--dir DIR] [--own] [--authorizer]
+  start [--nodes 1|3] [--dir DIR] [--own] [--authorizer] [--owner PID]
                           start a cluster; prints KAFKA_BOOTSTRAP_SERVERS=... and KAFKA_DIR=...
   stop DIR                stop it, and remove DIR if start chose it
   env DIR                 the same two lines again
@@ -28,6 +28,8 @@ usage: scripts/kafka.sh COMMAND
   deny DIR TOPIC          refuse writes to TOPIC (needs --authorizer); allow DIR TOPIC takes that back
   fetch                   only get what a start needs
 --own                     a cluster of our own even if KAFKA_BOOTSTRAP_SERVERS is set
+--authorizer              one node of our own that can refuse writes
+--owner PID               end the cluster when that process is gone
 TEXT
 }
 
@@ -96,8 +98,8 @@ transaction.state.log.num.partitions=5
 share.coordinator.state.topic.replication.factor=$copies
 share.coordinator.state.topic.min.isr=$in_sync
 group.initial.rebalance.delay.ms=0
-broker.session.timeout.ms=6000
-broker.heartbeat.interval.ms=1000
+broker.session.timeout.ms=4000
+broker.heartbeat.interval.ms=500
 PROPERTIES
   if [[ $AUTHORIZER == yes ]]; then
     # Everybody is User:ANONYMOUS here: all is allowed until a rule names the topic.
@@ -217,12 +219,13 @@ nodes_stop() {
 # --- commands ---
 
 parse_start() {
-  NODES=1 DIR="" OWN=no AUTHORIZER=no CHOSEN=no REST=()
+  NODES=1 DIR="" OWN=no AUTHORIZER=no OWNER="" CHOSEN=no REST=()
   while (($#)); do
     case $1 in
     --nodes) NODES=${2:?--nodes 1 or 3} && shift ;;
     --dir) DIR=${2:?--dir DIR} && shift ;;
     --own) OWN=yes ;;
+    --owner) OWNER=${2:?--owner PID} && shift ;;
     --authorizer) AUTHORIZER=yes OWN=yes ;;
     --) shift && REST=("$@") && break ;;
     *) die "start: unknown option $1" ;;
@@ -257,7 +260,7 @@ start() {
     grep -qs -e BindException -e 'Address already in use' "$DIR"/node-*/log && ((try < 3)) || exit 1
   done
   trap - EXIT INT TERM
-  setsid bash "${BASH_SOURCE[0]}" watchdog "$DIR" >/dev/null 2>&1 </dev/null &
+  setsid bash "${BASH_SOURCE[0]}" watchdog "$DIR" "$OWNER" >/dev/null 2>&1 </dev/null &
   echo $! >"$DIR/watchdog"
   disown $!
 }
@@ -283,9 +286,11 @@ stop() {
   forget
 }
 
+# Ends a forgotten cluster: after its lifetime, or with the process that it was started for.
 watchdog() {
-  trap '' HUP
-  sleep "$KAFKA_LIFETIME"
+  local owner=${2:-}
+  owner_gone() { [[ -n $owner ]] && ! kill -0 "$owner" 2>/dev/null; }
+  await "$KAFKA_LIFETIME" owner_gone || true
   stop "$1"
 }
 

@@ -11,13 +11,18 @@ have() { command -v "$1" >/dev/null 2>&1; }
 # Milliseconds of the clock, for measuring and for deadlines.
 now_ms() { local us=${EPOCHREALTIME/[.,]/}; echo "$((us / 1000))"; }
 
-# await SECONDS COMMAND...: true as soon as COMMAND is, false when SECONDS have passed without it.
+# await SECONDS COMMAND...: true as soon as COMMAND is, false when SECONDS have passed without it. Looks 20 times a
+# second, after ten seconds once a second.
 await() {
-  local deadline=$(($(now_ms) + $1 * 1000))
+  local begin deadline nap
+  begin=$(now_ms)
+  deadline=$((begin + $1 * 1000))
   shift
   until "$@"; do
     (($(now_ms) < deadline)) || return 1
-    sleep 0.05
+    nap=0.05
+    (($(now_ms) < begin + 10000)) || nap=1
+    sleep "$nap"
   done
 }
 
