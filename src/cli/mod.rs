@@ -3,11 +3,15 @@
 //! Knows no socket and no Kafka: a command reads its arguments or the environment and calls the room that does the
 //! work. The only place that reads the process's environment (`environment`) and that sets up the log (`logging`).
 
+mod bench;
+mod broker;
 mod check_config;
 mod environment;
 mod logfmt;
 pub mod logging;
 mod serve;
+mod stop;
+mod tail;
 
 use std::process::ExitCode;
 
@@ -50,6 +54,9 @@ struct Cli {
 enum Command {
     Serve(serve::Args),
     CheckConfig(check_config::Args),
+    Tail(tail::Args),
+    Broker(broker::Args),
+    Bench(bench::Args),
 }
 
 /// Runs the command that the process's arguments name; without one it prints the help.
@@ -62,6 +69,9 @@ pub fn run() -> ExitCode {
     match cli.command {
         Some(Command::Serve(args)) => serve::run(args),
         Some(Command::CheckConfig(args)) => check_config::run(args),
+        Some(Command::Tail(args)) => tail::run(args),
+        Some(Command::Broker(args)) => broker::run(args),
+        Some(Command::Bench(args)) => bench::run(args),
         None => {
             put(&mut std::io::stdout(), &Cli::command().render_help().to_string());
             ExitCode::from(exit::OK)

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use crate::config::{Configuration, markdown};
-use crate::gateway::GatewayOptions;
 
 use super::{environment, exit, logging, put};
 
@@ -50,12 +49,6 @@ pub fn run(_: Args) -> ExitCode {
         let text = logging::quote(&warning.text);
         log::warn!(target: "config", "config.warning variable={} text={text}", warning.variable);
     }
-    let code = start(gateway);
+    let code = crate::gateway::run(gateway);
     ExitCode::from(u8::try_from(code).unwrap_or(exit::FAILED))
-}
-
-/// Where `gateway::run` is called from.
-fn start(_options: GatewayOptions) -> i32 {
-    log::error!(target: "gateway", "gateway.missing reason=\"this build has no gateway yet\"");
-    i32::from(exit::FAILED)
 }

@@ -4,9 +4,6 @@ use crate::event::{Outcome, excerpt};
 use crate::handoff::{Cause, Clock, KafkaEnd, RECORD_OVERHEAD_BYTES, Receipt, Target, Token, unix_ms};
 use crate::metrics::Throttle;
 
-/// Lines of each kind of failure that the log gets in a second.
-pub const LINES_A_SECOND: u32 = 5;
-
 /// Books outcomes; a run of equal ones is booked once.
 pub struct Accounts {
     pub end: KafkaEnd,
@@ -29,7 +26,7 @@ struct Run {
 
 impl Accounts {
     pub fn new(end: KafkaEnd, clock: Clock) -> Self {
-        Self { end, clock, throttle: Throttle::new(Cause::ALL.len(), LINES_A_SECOND), open: Run::default() }
+        Self { end, clock, throttle: Throttle::default(), open: Run::default() }
     }
 
     /// Notes one record's end; `bytes` are those of key and value. Call [`Accounts::book`] after the last one.
@@ -91,7 +88,7 @@ impl Accounts {
 
     /// One line for each kind of failure that was silenced.
     pub fn summarise(&mut self) {
-        for (kind, suppressed) in self.throttle.drain_suppressed() {
+        for (kind, suppressed) in self.throttle.drain_suppressed(self.clock.now_us() / 1000) {
             if let Some(cause) = Cause::ALL.get(kind) {
                 log::error!(target: "kafka", "publish.error suppressed={suppressed} code={}", cause.code());
             }

@@ -17,6 +17,8 @@ use rdkafka_sys::rd_kafka_resp_err_t as Code;
 use super::errors::Persistence;
 use crate::handoff::{Token, lock};
 
+/// RD_KAFKA_PARTITION_UA: the client's partitioner decides (a macro, so not in the bindings).
+const ANY_PARTITION: i32 = -1;
 /// Delivery reports taken out of one event at a time.
 const REPORTS_A_CALL: usize = 1024;
 
@@ -150,7 +152,7 @@ impl Native {
         self.messages.extend(records.map(|record| sys::rd_kafka_message_t {
             err: Code::RD_KAFKA_RESP_ERR_NO_ERROR,
             rkt: ptr::null_mut(),
-            partition: sys::RD_KAFKA_PARTITION_UA,
+            partition: ANY_PARTITION,
             payload: record.value.as_ptr() as *mut c_void,
             len: record.value.len(),
             key: record.key.as_ptr() as *mut c_void,
@@ -168,7 +170,7 @@ impl Native {
         let taken = unsafe {
             sys::rd_kafka_produce_batch(
                 self.topic,
-                sys::RD_KAFKA_PARTITION_UA,
+                ANY_PARTITION,
                 sys::RD_KAFKA_MSG_F_COPY,
                 self.messages.as_mut_ptr(),
                 count as i32,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
 
-use super::accounts::{Accounts, LINES_A_SECOND};
+use super::accounts::Accounts;
 use super::client;
 use super::errors::judge;
 use super::feeder::Feeder;
@@ -34,9 +34,8 @@ const EVENTS_A_TURN: usize = 64;
 const STUCK_US: u64 = 10_000_000;
 /// How long purged records may take to come back as reports.
 const PURGE_US: u64 = 3_000_000;
-/// Kinds of lines that are counted apart: client errors by code, client log lines by level.
+/// Client errors are counted by code, client log lines by level behind these.
 const ERROR_KINDS: usize = 64;
-const LOG_KINDS: usize = 8;
 /// Time between two summaries of lines that were held back, in microseconds.
 const SUMMARY_US: u64 = 10_000_000;
 /// Pause before a producer that could not be built is tried again.
@@ -119,7 +118,7 @@ impl Desk {
             is_fatal: false,
             shown_ready: None,
             full: Vec::new(),
-            errors: Throttle::new(ERROR_KINDS + LOG_KINDS, LINES_A_SECOND),
+            errors: Throttle::default(),
             next_look_us: 0,
             next_summary_us: SUMMARY_US,
             timeout_us: options.delivery_timeout.as_micros() as u64,

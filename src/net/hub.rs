@@ -467,7 +467,7 @@ impl<S: Stream> Hub<S> {
     pub fn housekeeping(&mut self, now: Now) {
         if now.us >= self.next_summary_us {
             self.next_summary_us = now.us + SUMMARY_US;
-            self.desk.rejects.summarise();
+            self.desk.rejects.summarise(now.us / 1000);
         }
         if self.admins == 0 {
             return;

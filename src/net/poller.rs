@@ -146,7 +146,7 @@ impl Poller {
             bell,
             phase: Phase::Running,
             next_tick_us: 0,
-            accept_complaints: Throttle::new(1, 1),
+            accept_complaints: Throttle::new(1),
             accepted: 0,
             accept_errors: 0,
             turns: 0,

@@ -9,8 +9,6 @@ use crate::pipeline::{Encoded, Pipeline};
 
 /// Longest start of a refused message that a log line shows, in bytes (S0-E1).
 const EXCERPT_BYTES: usize = 200;
-/// Lines of each reason that the log gets in a second; the rest is summed up.
-const LINES_A_SECOND: u32 = 5;
 
 /// The moment of a turn: two clocks, read once.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +30,7 @@ pub struct Rejects {
 impl Rejects {
     /// `excerpts`: whether log lines may show the start of what was sent.
     pub fn new(excerpts: bool) -> Self {
-        Self { counts: [0; Rejection::COUNT], throttle: Throttle::new(Rejection::COUNT, LINES_A_SECOND), excerpts }
+        Self { counts: [0; Rejection::COUNT], throttle: Throttle::default(), excerpts }
     }
 
     /// (reason, refused messages), every reason once, at 0 from the start.
@@ -49,8 +47,8 @@ impl Rejects {
     }
 
     /// Writes one summary line for each kind that was silenced since the last call.
-    pub fn summarise(&mut self) {
-        for (kind, suppressed) in self.throttle.drain_suppressed() {
+    pub fn summarise(&mut self, now_ms: u64) {
+        for (kind, suppressed) in self.throttle.drain_suppressed(now_ms) {
             if let Some(rejection) = Rejection::all().find(|rejection| rejection.index() == kind) {
                 let (event, reason) = (rejection.log_event(), rejection.code());
                 log::warn!(target: "tcp", "{event} suppressed={suppressed} reason={reason}");
