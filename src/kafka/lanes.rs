@@ -184,13 +184,9 @@ impl Lanes {
         }
     }
 
-    /// Takes out what was accepted before `before_us` (all, if `None`) and shows each record.
-    pub fn expire(&mut self, before_us: Option<u64>, mut show: impl FnMut(Token, usize)) {
-        let is_due = |held: &Held| match (held.front(), before_us) {
-            (None, _) => false,
-            (Some(_), None) => true,
-            (Some(entry), Some(before)) => entry.accepted_us < before,
-        };
+    /// Takes out what was accepted before `before_us` (`u64::MAX`: all) and shows each record.
+    pub fn expire(&mut self, before_us: u64, mut show: impl FnMut(Token, usize)) {
+        let is_due = |held: &Held| held.front().is_some_and(|entry| entry.accepted_us < before_us);
         while is_due(&self.early) {
             show_front(&self.early, &mut show);
             self.early.drop_front(1);
@@ -318,9 +314,11 @@ mod tests {
         lanes.apply(&layout(&[-1, -1, -1], &[]));
         lanes.place(&batch, &batch.records()[1]);
         let mut seen = Vec::new();
-        lanes.expire(Some(100), |token, _| seen.push(token));
-        assert!(seen.is_empty());
-        lanes.expire(Some(101), |token, _| seen.push(token));
+        for too_early in [0, 100] {
+            lanes.expire(too_early, |token, _| seen.push(token));
+            assert!(seen.is_empty(), "nothing is older than the gateway, or than its acceptance");
+        }
+        lanes.expire(101, |token, _| seen.push(token));
         assert_eq!((seen.len(), lanes.held_records()), (2, 0));
     }
 }
