@@ -212,7 +212,7 @@ impl Lanes {
     fn share(&self) -> usize {
         match self.loads.len() {
             0 | 1 => usize::MAX,
-            leaders => self.max_records * (leaders + 1) / (2 * leaders),
+            leaders => (self.max_records * (leaders + 1) / (2 * leaders)).max(1),
         }
     }
 
@@ -220,8 +220,8 @@ impl Lanes {
     pub fn view(&mut self) -> LaneView {
         let share = self.share();
         for load in &mut self.loads {
-            let mark = if load.is_full { share / 5 * 4 } else { share };
-            load.is_full = load.records >= mark;
+            let low = share - share.div_ceil(5);
+            load.is_full = if load.is_full { load.records > low } else { load.records >= share };
         }
         LaneView { full: self.lanes.iter().map(|lane| self.loads[lane.leader].is_full).collect() }
     }
@@ -304,6 +304,26 @@ mod tests {
         lanes.ended(0);
         lanes.ended(0);
         assert_eq!(lanes.view().full, [false, false]);
+    }
+
+    /// A buffer of a few records: a share is never nothing, and a full lane opens again once it is empty.
+    #[test]
+    fn the_smallest_shares_open_again() {
+        for max_records in 1..10 {
+            let mut lanes = Lanes::new(max_records);
+            lanes.apply(&layout(&[1, 2], &[1, 2]));
+            let batch = batch_of(&["a"]);
+            let hash = batch.records()[0].hash;
+            let lane = partition_of(hash, 2) as i32;
+            let mut inside = 0;
+            while lanes.view().takes(hash) {
+                lanes.place(&batch, &batch.records()[0]);
+                inside += 1;
+            }
+            assert!((1..=max_records).contains(&inside), "{inside} of {max_records}");
+            (0..inside).for_each(|_| lanes.ended(lane));
+            assert!(lanes.view().takes(hash), "{max_records}");
+        }
     }
 
     #[test]
