@@ -409,7 +409,7 @@ impl Worker {
         self.desk.lanes.mark_down(None);
         self.desk.accounts.end.close_inlet();
         while self.desk.accounts.end.has_work() {
-            self.feeder.feed(&mut self.desk.accounts, &mut self.desk.lanes, None);
+            self.feeder.feed(&mut self.desk.accounts, &mut self.desk.lanes, None::<&mut Native>);
         }
         self.desk.expire(u64::MAX, Cause::ShuttingDown);
         self.empty_producer();
