@@ -5,6 +5,7 @@
 
 mod check_config;
 mod environment;
+mod log_writer;
 mod logfmt;
 pub mod logging;
 mod serve;
