@@ -360,6 +360,38 @@ mod tests {
         assert_eq!(Line::read("tcp", &message).fields[0].value, nasty, "escapes are undone");
     }
 
+    /// Whatever is logged: one line, valid JSON, and reading the text line's pairs again changes nothing.
+    #[test]
+    fn any_message_makes_one_line() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let pieces = [
+            "a.b", "METRICS", " ", "=", "\"", "\\", "k", "k=", "1", "-0", "\n", "\u{1b}", "\\u00", "é",
+            "\\n", "x=\"y\"",
+        ];
+        for round in 0..20_000 {
+            let count = random.usize(..12);
+            let mut message: String = (0..count).map(|_| pieces[random.usize(..pieces.len())]).collect();
+            if random.bool() {
+                message.insert_str(0, "a.b ");
+            }
+            let text = text("tcp", &message);
+            assert_eq!(text.find(needs_escape), Some(text.len() - 1), "round {round}: {message:?} {text:?}");
+            let json = json("tcp", &message);
+            serde_json::from_str::<serde_json::Value>(&json)
+                .unwrap_or_else(|e| panic!("round {round}: {e} {json}"));
+            let body = text[TIME.len() + " [INFO] ".len()..].strip_suffix(" component=tcp\n").unwrap();
+            let (first, again) = (Line::read("tcp", &message), Line::read("tcp", body));
+            let values = |line: &Line<'_>| {
+                line.fields.iter().map(|field| field.value.clone().into_owned()).collect::<Vec<_>>()
+            };
+            assert_eq!(
+                (first.event, values(&first)),
+                (again.event, values(&again)),
+                "round {round}: {message:?} {text:?}"
+            );
+        }
+    }
+
     #[test]
     fn escapes_that_are_not_ours_stay() {
         for (written, plain) in

@@ -7,6 +7,7 @@ mod bench;
 mod broker;
 mod check_config;
 mod environment;
+mod log_writer;
 mod logfmt;
 pub mod logging;
 mod serve;
