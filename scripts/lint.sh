@@ -16,4 +16,4 @@ cargo clippy --profile fast --all-targets -- -D warnings
 for script in scripts/*.sh .ci/run; do bash -n "$script"; done
 if have cargo-machete; then cargo machete --skip-target-dir; else say "cargo-machete is not installed: unused dependencies are not looked for"; fi
 if have cargo-deny; then cargo deny check; else say "cargo-deny is not installed: licences and advisories are not looked at"; fi
-if have shellcheck; then shellcheck -x -P SCRIPTDIR scripts/*.sh .ci/run; fi
+if have shellcheck; then shellcheck -S warning -x -P SCRIPTDIR scripts/*.sh .ci/run; fi
