@@ -268,16 +268,6 @@ impl Native {
         // SAFETY: the client lives as long as `producer`; both flags are valid for a producer.
         unsafe { sys::rd_kafka_purge(self.producer.client().native_ptr(), flags) };
     }
-
-    /// Makes the producer fatal, as a broker could (for tests of the rebuilding).
-    #[doc(hidden)]
-    pub fn provoke_fatal(&self) {
-        let code = Code::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
-        // SAFETY: the client is alive and the text is NUL-terminated.
-        unsafe {
-            sys::rd_kafka_test_fatal_error(self.producer.client().native_ptr(), code, c"provoked".as_ptr())
-        };
-    }
 }
 
 impl Drop for Native {
