@@ -180,7 +180,8 @@ impl Poller {
             }
             self.hub.write_turn(now);
             self.housekeeping(host, now);
-            self.advance(host, now);
+            // A phase may be over as soon as it begins: go on until one stays.
+            while self.advance(host, now) {}
         }
         Ok(self.stats())
     }
@@ -303,9 +304,10 @@ impl Poller {
     }
 
     /// Phase "shutdown": where a drain goes on to its next step.
-    fn advance(&mut self, host: &mut dyn Host, now: Now) {
+    /// True: a step was made.
+    fn advance(&mut self, host: &mut dyn Host, now: Now) -> bool {
         let level = self.control.level();
-        self.phase = match self.phase {
+        let next = match self.phase {
             Phase::Running if level == 0 => Phase::Running,
             Phase::Running => self.start_drain(now),
             Phase::Reading { until_us, deadline_us } => {
@@ -339,6 +341,7 @@ impl Poller {
             }
             Phase::Done => Phase::Done,
         };
+        std::mem::replace(&mut self.phase, next) != next
     }
 
     fn start_drain(&mut self, now: Now) -> Phase {
