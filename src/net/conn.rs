@@ -6,6 +6,7 @@ use super::desk::Desk;
 use super::stream::Stream;
 use crate::handoff::PollEnd;
 use crate::session::{AdminSession, AdminView, Now, Stop, TcpSession};
+use crate::wire::ack::{self, Answer};
 
 /// Answers are made until this many bytes wait to be written.
 const OUT_LIMIT_BYTES: usize = 16 << 10;
@@ -217,6 +218,18 @@ impl<S: Stream> Conn<S> {
 
     pub fn is_admin(&self) -> bool {
         matches!(self.session, Session::Admin(_))
+    }
+
+    /// Not-stored messages that this sender has not been told of: answers not made, or not written to their end.
+    pub fn untold(&mut self) -> u64 {
+        let written = self.written;
+        let mut end = 0;
+        let lines = self.out.split_inclusive(|byte| *byte == b'\n').filter(|line| {
+            end += line.len();
+            end > written && matches!(ack::parse(line), Ok(Answer::Retry { .. }))
+        });
+        let unwritten = lines.count() as u64;
+        self.tcp().map_or(0, |session| session.untold() + unwritten)
     }
 
     /// Bytes of whole messages read and not taken.

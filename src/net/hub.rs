@@ -391,16 +391,13 @@ impl<S: Stream> Hub<S> {
         if conn.is_admin() {
             self.admins -= 1;
         }
-        if let Some(session) = conn.tcp() {
-            let parked = session.give_up_parked(Cause::ShuttingDown, now.us);
-            let untold = session.untold();
-            let ledger = &self.end.shared.ledger;
-            if parked.is_some() {
-                ledger.accept(1);
-                ledger.credit(crate::event::Outcome::NotStored, 1);
-            }
-            ledger.lose(untold + u64::from(parked == Some(false)));
+        let parked = conn.tcp().and_then(|session| session.give_up_parked(Cause::ShuttingDown, now.us));
+        let ledger = &self.end.shared.ledger;
+        if parked.is_some() {
+            ledger.accept(1);
+            ledger.credit(crate::event::Outcome::NotStored, 1);
         }
+        ledger.lose(conn.untold() + u64::from(parked == Some(false)));
         let mut partial = conn.take_partial();
         let length = partial.len();
         self.desk.release(&mut partial, length);
@@ -472,6 +469,13 @@ impl<S: Stream> Hub<S> {
             if conn.is_admin() && now.us.saturating_sub(conn.touched_us) > ADMIN_IDLE_US {
                 self.remove(slot, now);
             }
+        }
+    }
+
+    /// The end: whoever is still here will not be told any more.
+    pub fn close_all(&mut self, now: Now) {
+        for slot in self.table.slots() {
+            self.remove(slot, now);
         }
     }
 

@@ -183,6 +183,7 @@ impl Poller {
             // A phase may be over as soon as it begins: go on until one stays.
             while self.advance(host, now) {}
         }
+        self.hub.close_all(self.now());
         Ok(self.stats())
     }
 
