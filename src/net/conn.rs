@@ -55,6 +55,8 @@ pub struct Conn<S> {
     pub wait: Wait,
     /// The kernel said that the peer has finished; there may be bytes before that end.
     pub half_closed: bool,
+    /// The kernel said that the connection failed: half a message before that is none.
+    pub is_broken: bool,
     /// Bytes read and not taken: the start of a message, or whole ones that found no room.
     partial: Vec<u8>,
     /// `partial` holds whole messages.
@@ -74,6 +76,7 @@ impl<S: Stream> Conn<S> {
             generation,
             wait: Wait::Bytes,
             half_closed: false,
+            is_broken: false,
             partial: Vec::new(),
             has_work: false,
             ended: false,
@@ -101,7 +104,7 @@ impl<S: Stream> Conn<S> {
             Err(_) => return After::Gone,
         };
         let is_short = count < desk.read_area().len();
-        self.ended = count == 0 || (tight && self.half_closed && is_short);
+        self.ended = count == 0 || (tight && self.half_closed && is_short && !self.is_broken);
         let tail = self.partial.len();
         let (consumed, stop) = {
             let Session::Tcp(session) = &mut self.session else { return After::Gone };
@@ -131,6 +134,7 @@ impl<S: Stream> Conn<S> {
         match stop {
             Some(stop) => After::Stopped(stop),
             None if self.ended => After::Ended,
+            None if is_short && tight && self.is_broken => After::Gone,
             None if is_short && !self.half_closed => After::Idle,
             None => After::Again,
         }

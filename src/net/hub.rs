@@ -156,6 +156,13 @@ impl<S: Stream> Hub<S> {
         }
     }
 
+    /// The kernel reported a connection broken: what it still holds is read, and its end is not the peer's.
+    pub fn broken(&mut self, slot: u32, generation: u16) {
+        if let Some(conn) = self.table.at(slot, generation) {
+            conn.is_broken = true;
+        }
+    }
+
     /// The kernel reported that a connection takes bytes again.
     pub fn writable(&mut self, slot: u32, generation: u16) {
         if self.table.at(slot, generation).is_some_and(|conn| conn.is_write_blocked()) {

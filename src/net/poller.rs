@@ -237,6 +237,9 @@ impl Poller {
                     let (slot, generation) = unpack(bits);
                     if event.is_readable() || event.is_read_closed() || event.is_error() {
                         let half_closed = event.is_read_closed() || event.is_error();
+                        if event.is_error() {
+                            self.hub.broken(slot, generation);
+                        }
                         self.hub.readable(slot, generation, half_closed);
                     }
                     if event.is_writable() {
