@@ -11,6 +11,9 @@ use crate::wire::ack::{self, Answer};
 /// Answers are made until this many bytes wait to be written.
 const OUT_LIMIT_BYTES: usize = 16 << 10;
 
+/// Unread bytes of one connection are counted up to here: a sender at full speed could go on for ever.
+const UNREAD_LIMIT_BYTES: u64 = 4 << 20;
+
 /// Who speaks on a connection.
 pub enum Session {
     Tcp(TcpSession),
@@ -236,9 +239,31 @@ impl<S: Stream> Conn<S> {
         self.tcp().map_or(0, |session| session.untold() + unwritten)
     }
 
-    /// Bytes of whole messages read and not taken.
-    pub fn work_bytes(&self) -> usize {
-        if self.has_work { self.partial.len() } else { 0 }
+    /// Nothing more is read: bytes that are left, here and in the kernel. The start of a message whose end has
+    /// not come is none of them.
+    pub fn leave_unread(&mut self, area: &mut [u8]) -> u64 {
+        let mut left = 0;
+        let mut may_be_whole = self.has_work;
+        while left < UNREAD_LIMIT_BYTES {
+            match self.stream.peek(area) {
+                Ok(0) => {
+                    may_be_whole = true;
+                    break;
+                }
+                Ok(count) => {
+                    left += count as u64;
+                    if self.stream.discard(count).is_err() {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        match may_be_whole || left > 0 {
+            true => left + self.partial.len() as u64,
+            false => 0,
+        }
     }
 
     /// Whether answers wait for the peer to read.

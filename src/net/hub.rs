@@ -439,13 +439,7 @@ impl<S: Stream> Hub<S> {
                 continue;
             }
             conn.wait = Wait::End;
-            self.unread_bytes += conn.work_bytes() as u64;
-            while let Ok(count) = conn.stream.peek(self.desk.read_area()) {
-                if count == 0 || conn.stream.discard(count).is_err() {
-                    break;
-                }
-                self.unread_bytes += count as u64;
-            }
+            self.unread_bytes += conn.leave_unread(self.desk.read_area());
             if let Some(told) =
                 conn.tcp().and_then(|session| session.give_up_parked(Cause::ShuttingDown, now.us))
             {
