@@ -98,8 +98,4 @@ impl Peer {
         count > 0
     }
 
-    /// Whether this sender ends by itself.
-    pub fn ends(&self) -> bool {
-        self.manner.closes || self.manner.resets_at.is_some()
-    }
 }

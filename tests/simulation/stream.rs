@@ -91,7 +91,7 @@ impl Wire {
             self.seen_fin = true;
             return Ok(0);
         }
-        if self.inbound.is_empty() || (!self.fin && self.one_in(one_in)) {
+        if self.inbound.is_empty() || (!self.fin && !self.reset && self.one_in(one_in)) {
             self.owes_readable = true;
             return Err(ErrorKind::WouldBlock.into());
         }

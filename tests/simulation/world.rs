@@ -173,8 +173,12 @@ impl World {
         if self.kafka.rung.swap(false, SeqCst) || has_events {
             self.kafka_due_us = self.kafka_due_us.min(self.now_us + self.rng.u64(..50));
         }
-        if self.plan.stop_us.is_none() && self.poll.level == 0 && self.peers.iter().all(|peer| peer.done) {
-            self.stop();
+        let is_waiting = self.plan.stop_us.is_none() && self.poll.level == 0;
+        if is_waiting && self.peers.iter().all(|peer| peer.done) && self.shared.budget.records() == 0 {
+            let connections = self.poll.hub.tcp_connections() + self.poll.backlog.len();
+            if connections == 0 {
+                self.stop();
+            }
         }
     }
 
@@ -236,6 +240,9 @@ impl World {
                     (wire.fin, wire.reset)
                 };
                 if let Some((slot, generation)) = self.peers[who].slot {
+                    if reset {
+                        self.poll.hub.broken(slot, generation);
+                    }
                     self.poll.hub.readable(slot, generation, fin || reset);
                     self.poll_due_us = self.now_us;
                 }
@@ -277,7 +284,7 @@ impl World {
             let delay_us = self.rng.u64(..100);
             self.at(self.now_us + delay_us, Event::Readable(who));
         }
-        if step.writable {
+        if step.writable || (step.readable && self.peers[who].wire.borrow().reset) {
             let delay_us = self.rng.u64(..100);
             self.at(self.now_us + delay_us, Event::Writable(who));
         }
