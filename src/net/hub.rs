@@ -235,6 +235,8 @@ impl<S: Stream> Hub<S> {
     pub fn read_turn(&mut self, now: Now) {
         self.book_pauses(now.us);
         if self.blocked && !self.try_resume() {
+            // Trying may have handed the last batch over.
+            self.end.announce();
             return;
         }
         self.desk.room = self.end.shared.budget.room();

@@ -44,6 +44,8 @@ struct Sums {
     accepted: u64,
     outcomes: [u64; 6],
     lost: u64,
+    /// Runs that came there.
+    sights: [u64; 6],
 }
 
 fn run(seed: u64, is_verbose: bool, sums: &mut Sums) {
@@ -64,6 +66,18 @@ fn run(seed: u64, is_verbose: bool, sums: &mut Sums) {
     sums.lost += account.lost;
     for (sum, count) in sums.outcomes.iter_mut().zip(account.outcomes) {
         *sum += count;
+    }
+    let seen = world.sights;
+    let seen = [
+        seen.paused_queue,
+        seen.paused_lane,
+        seen.paused_answers,
+        seen.channel_full,
+        seen.held_back,
+        seen.partial,
+    ];
+    for (sum, count) in sums.sights.iter_mut().zip(seen) {
+        *sum += u64::from(count > 0);
     }
     drop(replay);
 }
@@ -90,6 +104,7 @@ fn every_seed_balances_and_tells_the_truth() {
                 "{} seeds, {} events, {} messages, outcomes {:?}, lost {}, {seconds:.1} s",
                 sums.runs, sums.events, sums.accepted, sums.outcomes, sums.lost
             );
+            println!("  runs that saw queue, lane, answers paused, channel full, held, partial: {:?}", sums.sights);
         }
     }
 }

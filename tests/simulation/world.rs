@@ -40,7 +40,19 @@ enum Event {
     Stop,
 }
 
+/// How often a run came to where it hurts; shows that the simulation gets there at all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sights {
+    pub paused_queue: u64,
+    pub paused_lane: u64,
+    pub paused_answers: u64,
+    pub channel_full: u64,
+    pub held_back: u64,
+    pub partial: u64,
+}
+
 pub struct World {
+    pub sights: Sights,
     pub plan: Plan,
     pub peers: Vec<Peer>,
     pub truth: Rc<RefCell<Truth>>,
@@ -90,6 +102,7 @@ impl World {
             rng,
             is_verbose,
             plan,
+            sights: Sights::default(),
         };
         world.schedule_plan();
         world
@@ -326,7 +339,15 @@ impl World {
         assert!(records <= high.max_records, "above the high mark: {}", self.state());
         assert!(bytes <= high.max_bytes + 1024, "above the byte mark by more than a record: {}", self.state());
         if self.rng.u32(..8) == 0 {
-            let held = self.poll.hub.stats().held_bytes;
+            let stats = self.poll.hub.stats();
+            let sights = &mut self.sights;
+            sights.paused_queue += u64::from(stats.paused_queue > 0);
+            sights.paused_lane += u64::from(stats.paused_lane > 0);
+            sights.paused_answers += u64::from(stats.paused_answers > 0);
+            sights.channel_full += u64::from(self.shared.channel_was_full.load(SeqCst));
+            sights.held_back += u64::from(self.kafka.lanes.held_records() > 0);
+            sights.partial += u64::from(stats.held_bytes > 0);
+            let held = stats.held_bytes;
             assert!(held <= self.plan.net.partial_bytes, "{held} bytes of partial messages");
         }
     }
