@@ -96,15 +96,31 @@ impl Plan {
             drain_us: rng.u64(1_000..3_000_000),
             peers: Vec::new(),
         };
+        let is_crowded = !is_big && rng.u32(..12) == 0;
+        if is_crowded {
+            plan.crowd(rng);
+        }
         if let Some(stop_us) = plan.stop_us.filter(|_| rng.u32(..3) == 0) {
             plan.second_stop_us = Some(stop_us + rng.u64(..plan.drain_us));
         }
         let count = rng.usize(1..=6);
         for _ in 0..count {
-            let peer = plan.peer(rng, is_rough, is_big);
+            let mut peer = plan.peer(rng, is_rough, is_big);
+            if is_crowded {
+                peer.1 = Manner { connect_us: 0, piece_bytes: 150, gap_us: rng.u64(1..200), ..peer.1 };
+            }
             plan.peers.push(peer);
         }
         plan
+    }
+
+    /// Many small batches against a Kafka thread that takes its time: the channel between them is full.
+    fn crowd(&mut self, rng: &mut Rng) {
+        self.buffer = BufferOptions { max_records: rng.usize(40..200), max_bytes: 16 << 20 };
+        for _ in 0..rng.usize(1..4) {
+            let at_us = rng.u64(..20_000);
+            self.troubles.push((at_us, Trouble::KafkaStalls(rng.u64(10_000..100_000))));
+        }
     }
 
     fn peer(&self, rng: &mut Rng, is_rough: bool, is_big: bool) -> (Style, Manner, Wires) {
