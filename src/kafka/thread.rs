@@ -309,7 +309,7 @@ impl Worker {
             if taken > 0 {
                 self.last_batch_us = now_us;
             }
-            self.desk.expire(now_us.checked_sub(self.desk.timeout_us), Cause::DeadlinePassed);
+            self.desk.expire(Some(now_us.saturating_sub(self.desk.timeout_us)), Cause::DeadlinePassed);
             self.desk.show(self.native.is_some());
             self.desk.accounts.end.publish();
             if self.is_done(now_us) {
