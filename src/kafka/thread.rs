@@ -18,7 +18,7 @@ use super::native::{Alarm, Event, Native};
 use super::options::KafkaOptions;
 use super::statistics::{self, Reading};
 use super::topic::TopicGate;
-use crate::event::{Outcome, excerpt};
+use crate::event::{Outcome, excerpt, quoted};
 use crate::handoff::{BufferOptions, Cause, Clock, KafkaEnd, Sleep, lock, unix_ms};
 use crate::metrics::Throttle;
 
@@ -70,7 +70,7 @@ pub fn start(
         };
         match gate {
             Ok(gate) => worker.gate = Some(gate),
-            Err(error) => log::error!(target: "kafka", "thread.failed name=topic reason=\"{error}\""),
+            Err(error) => log::error!(target: "kafka", "thread.failed name=topic reason={}", quoted(&error)),
         }
         worker.run();
     })
@@ -370,7 +370,7 @@ impl Worker {
                 self.desk.accounts.end.shared.board.producers_built.add(1);
             }
             Err(error) => {
-                log::error!(target: "kafka", "producer.failed reason=\"{error}\"");
+                log::error!(target: "kafka", "producer.failed reason={}", quoted(&error));
                 self.desk.is_fatal = true;
                 thread::park_timeout(REBUILD_PAUSE);
             }
