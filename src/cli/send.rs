@@ -18,8 +18,10 @@ mod account;
 mod answer;
 mod confirmed;
 mod input;
+mod outcome;
 mod plain;
 mod report;
+mod shared;
 
 /// Send lines from a file or stdin to a gateway.
 ///
