@@ -24,6 +24,8 @@ pub struct GatewayOptions {
     pub metrics_path: Option<String>,
     /// Upper bound for the worst-case memory sum in bytes; a configuration above it does not start (G4).
     pub memory_limit: Option<u64>,
+    /// Whether log lines about refused messages show the first 200 characters of them (S0-E1).
+    pub log_excerpts: bool,
 }
 
 impl Default for GatewayOptions {
@@ -38,6 +40,7 @@ impl Default for GatewayOptions {
             metrics_interval: Duration::from_secs(10),
             metrics_path: Some("/metrics".into()),
             memory_limit: None,
+            log_excerpts: true,
         }
     }
 }

@@ -1,5 +1,26 @@
-//! (room: see docs/architecture.md)
+//! librdkafka; all of rdkafka.
+//!
+//! Owns the topic's existence, the producer, the lanes and what waits in them, and the judgement of every
+//! report; beside them the embedded broker and a reader for tools. Never sees a socket of ours, never decides
+//! what a message means.
+
+mod accounts;
+mod client;
 pub mod embedded;
+pub mod errors;
+mod feeder;
+mod held;
+pub mod lanes;
+mod native;
 mod options;
+mod property;
 pub mod reader;
+mod statistics;
+mod thread;
+mod topic;
+
+pub use client::display as display_bootstrap;
+pub use embedded::EmbeddedBroker;
 pub use options::{Bootstrap, KafkaOptions};
+pub use property::check_property;
+pub use thread::start;

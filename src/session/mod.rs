@@ -1,2 +1,15 @@
+//! One peer's conversation: bytes, receipts and time in, records and answers out.
+//!
+//! Owns what is said and when. Never opens a socket, reads a clock or starts a thread: a session can live a
+//! million lives in a test.
+
+mod admin;
+mod answers;
+mod intake;
 mod options;
+mod tcp;
+
+pub use admin::{AdminSession, AdminView};
+pub use intake::{Intake, Now, Rejects, Taken};
 pub use options::{Framing, TcpOptions};
+pub use tcp::{Progress, Stop, TcpSession};

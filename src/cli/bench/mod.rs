@@ -1,0 +1,155 @@
+//! `sluice bench`: puts load on a gateway over TCP and says what came of it.
+//!
+//! Two rates stand side by side (G21): *enqueue*, what the peer's kernel took, and *stored*, what the gateway says
+//! Kafka has. The first alone is what queue-only benchmarks publish, and it can be had by losing everything.
+//! Latency in open loop counts from the moment an event was due, not from when a late sender got round to it, so a
+//! stalled gateway cannot hide behind a generator that waited for it (coordinated omission).
+//!
+//! Never sends without a bound in count or time, never waits for ever, never reads Kafka.
+
+mod answers;
+mod hear;
+mod lines;
+mod measured;
+mod plan;
+mod process;
+mod report;
+mod scrape;
+mod send;
+mod watch;
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use lines::Corpus;
+use plan::{Plan, Target};
+use process::Process;
+use report::Report;
+use scrape::Metrics;
+
+/// Put load on a running gateway and report enqueue rate, stored rate, latency and CPU per event.
+///
+/// Open loop (--rate) sends on a fixed schedule whatever the gateway does; closed loop (no --rate) sends as fast
+/// as it is taken. Exit code 0: every line sent is accounted for; 1: some are not, or the run was cut short;
+/// 2: bad arguments.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    /// Gateway's TCP listener; `-` writes the lines to standard output and the report to standard error.
+    #[arg(long, default_value = "127.0.0.1:7000", value_name = "HOST:PORT")]
+    addr: String,
+    /// Gateway's health listener, read for stored counts; `off` for a peer that has none.
+    #[arg(long, default_value = "127.0.0.1:7001", value_name = "HOST:PORT|off")]
+    health: String,
+    /// Connections, all opened before the first line is sent.
+    #[arg(long, short = 'c', default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    connections: u32,
+    /// Events a second over all connections; 0 = closed loop.
+    #[arg(long, short = 'r', default_value_t = 0, value_name = "PER_SECOND")]
+    rate: u64,
+    /// Stop after this many events (1,000,000 when --duration is not given either).
+    #[arg(long, short = 'n', value_name = "N")]
+    count: Option<u64>,
+    /// Stop sending after this time, such as 10s; without it a run by count is cut short after 60s.
+    #[arg(long, short = 'd', value_name = "TIME", value_parser = humantime::parse_duration)]
+    duration: Option<Duration>,
+    /// Wait this long after the last line for everything to be accounted for.
+    #[arg(long, default_value = "30s", value_name = "TIME", value_parser = humantime::parse_duration)]
+    settle: Duration,
+    /// Bytes a line, its LF included.
+    #[arg(long, default_value_t = lines::PLAIN_LINE_BYTES, value_name = "BYTES")]
+    size: usize,
+    /// Share of lines that no gateway should take, of eight kinds.
+    #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
+    malformed: f64,
+    /// Lines a write; 0 = 64 KiB at once in closed loop, one line in open loop.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    per_write: u32,
+    /// Ask for answers by `#ack`, and measure from the scheduled send to `stored`.
+    #[arg(long)]
+    ack: bool,
+    /// Process id of the gateway, for its CPU per event and its peak memory.
+    #[arg(long, value_name = "PID")]
+    pid: Option<u32>,
+    /// Print the report as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Events of a run that names neither a count nor a duration.
+const DEFAULT_COUNT: u64 = 1_000_000;
+/// How long a run that names only a count may send.
+const LONGEST_SENDING: Duration = Duration::from_secs(60);
+
+/// Runs the benchmark. Faults of the arguments end in 2, of the network or the account in 1.
+pub fn run(args: Args) -> ExitCode {
+    let plan = match plan(&args) {
+        Ok(plan) => plan,
+        Err(fault) => {
+            eprintln!("sluice bench: {fault}");
+            return ExitCode::from(2);
+        }
+    };
+    match execute(&args, &plan) {
+        Ok(report) => {
+            let text = if args.json { report.json() } else { report.text() };
+            if plan.target == Target::Stdout {
+                eprint!("{text}")
+            } else {
+                print!("{text}")
+            }
+            if report.is_complete() { ExitCode::SUCCESS } else { ExitCode::from(1) }
+        }
+        Err(fault) => {
+            eprintln!("sluice bench: {fault}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn plan(args: &Args) -> Result<Plan, String> {
+    let target = match args.addr.as_str() {
+        "-" => Target::Stdout,
+        addr => Target::Tcp(resolve("--addr", addr)?),
+    };
+    if target == Target::Stdout && (args.ack || args.connections != 1) {
+        return Err("--addr - is one stream without answers: use --connections 1 and no --ack".into());
+    }
+    if !(0.0..=100.0).contains(&args.malformed) {
+        return Err(format!("--malformed {} is not a share between 0 and 100 percent", args.malformed));
+    }
+    if args.count == Some(0) {
+        return Err("--count 0 sends nothing: name at least 1".into());
+    }
+    let count = args.count.or(args.duration.is_none().then_some(DEFAULT_COUNT));
+    Ok(Plan {
+        target,
+        connections: args.connections,
+        rate: args.rate,
+        count: count.unwrap_or(u64::MAX),
+        by_time: args.count.is_none() || args.duration.is_some(),
+        sending: args.duration.unwrap_or(LONGEST_SENDING),
+        settle: args.settle,
+        per_write: args.per_write,
+        ack: args.ack,
+        watched: args.health != "off" && target != Target::Stdout,
+    })
+}
+
+fn execute(args: &Args, plan: &Plan) -> Result<Report, String> {
+    let corpus = Corpus::new(args.size, args.malformed)?;
+    let health = args.health.trim_start_matches("http://");
+    let metrics = plan.watched.then(|| Metrics::connect(resolve("--health", health)?)).transpose()?;
+    let process = args.pid.map(Process::open).transpose()?;
+    let run = watch::run(plan, &corpus, metrics, process)?;
+    Ok(Report::new(plan, &corpus, run))
+}
+
+fn resolve(option: &str, addr: &str) -> Result<SocketAddr, String> {
+    let mut found =
+        addr.to_socket_addrs().map_err(|e| format!("{option} {addr}: {e}; expected HOST:PORT"))?;
+    found.next().ok_or_else(|| format!("{option} {addr}: no address"))
+}
+
+#[cfg(test)]
+mod tests;

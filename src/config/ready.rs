@@ -1,0 +1,119 @@
+//! Step two: from values to the options that each room declares.
+
+use std::net::SocketAddr;
+
+use crate::gateway::GatewayOptions;
+use crate::handoff::BufferOptions;
+use crate::kafka::{Bootstrap, KafkaOptions};
+use crate::net::NetOptions;
+use crate::pipeline::ValueFormat;
+use crate::session::{Framing, TcpOptions};
+
+use super::EMBEDDED;
+use super::log_options::{LogFormat, LogOptions, LogOutput};
+use super::passthrough::Property;
+use super::values::Values;
+
+pub(super) fn gateway(values: &Values, properties: &[Property]) -> GatewayOptions {
+    let tcp = tcp(values);
+    GatewayOptions {
+        net: net(values, &tcp),
+        tcp,
+        value_format: match values.text("VALUE_FORMAT") {
+            "json" => ValueFormat::Json,
+            _ => ValueFormat::Protobuf,
+        },
+        buffer: BufferOptions {
+            max_records: values.number("BUFFER_MAX_MSGS"),
+            max_bytes: values.bytes("BUFFER_MAX_BYTES"),
+        },
+        kafka: kafka(values, properties),
+        drain_timeout: values.time("DRAIN_TIMEOUT"),
+        metrics_interval: values.time("METRICS_INTERVAL"),
+        metrics_path: values.flag("METRICS_ENABLED").then(|| values.text("METRICS_PATH").to_owned()),
+        memory_limit: values.bytes_or_off("MEMORY_LIMIT"),
+        log_excerpts: values.flag("LOG_EXCERPTS"),
+    }
+}
+
+pub(super) fn log(values: &Values) -> LogOptions {
+    LogOptions {
+        // The table's words are those of `log`; a word it did not know would have been a fault.
+        level: values.text("LOG_LEVEL").parse().unwrap_or(log::LevelFilter::Info),
+        format: match values.text("LOG_FORMAT") {
+            "json" => LogFormat::Json,
+            _ => LogFormat::Text,
+        },
+        output: match values.text("LOG_OUTPUT") {
+            "stderr" => LogOutput::Stderr,
+            "stdout" => LogOutput::Stdout,
+            path => LogOutput::File(path.into()),
+        },
+    }
+}
+
+fn tcp(values: &Values) -> TcpOptions {
+    TcpOptions {
+        framing: match values.text("TCP_FRAMING") {
+            "lines" => Framing::Lines,
+            "frames" => Framing::Frames,
+            _ => Framing::Auto,
+        },
+        max_line_bytes: values.bytes("TCP_MAX_LINE_BYTES"),
+        max_frame_bytes: values.bytes("TCP_MAX_FRAME_BYTES"),
+    }
+}
+
+fn net(values: &Values, tcp: &TcpOptions) -> NetOptions {
+    let tcp_address = values.address("GATEWAY_LISTEN_ADDR");
+    let health_address = values.address("HEALTH_LISTEN_ADDR").or(tcp_address);
+    let listener = |address, port| Some(SocketAddr::new(address?, values.port(port)?));
+    NetOptions {
+        tcp: listener(tcp_address, "GATEWAY_LISTEN_PORT"),
+        health: listener(health_address, "HEALTH_PORT"),
+        max_connections: values.number("MAX_CONNECTIONS"),
+        recv_buffer_bytes: at_least(values, "TCP_RECV_BUFFER_BYTES", recv_buffer_bytes_min(tcp)),
+        partial_bytes: at_least(values, "TCP_PARTIAL_BYTES", longest_message_bytes(tcp)),
+    }
+}
+
+/// A default that grows with what it must hold; a value that was given is checked in `relations` instead.
+fn at_least(values: &Values, name: &str, needed: usize) -> usize {
+    let bytes = values.bytes(name);
+    if values.is_given(name) { bytes } else { bytes.max(needed) }
+}
+
+/// The longest message that can be incomplete.
+pub(super) fn longest_message_bytes(tcp: &TcpOptions) -> usize {
+    match tcp.framing {
+        Framing::Lines => tcp.max_line_bytes,
+        Framing::Frames => tcp.max_frame_bytes,
+        Framing::Auto => tcp.max_line_bytes.max(tcp.max_frame_bytes),
+    }
+}
+
+/// A whole message must be able to wait in the kernel, whose own bookkeeping takes about half of a buffer.
+pub(super) fn recv_buffer_bytes_min(tcp: &TcpOptions) -> usize {
+    longest_message_bytes(tcp).saturating_mul(2)
+}
+
+fn kafka(values: &Values, properties: &[Property]) -> KafkaOptions {
+    let bootstrap = match values.text("KAFKA_BOOTSTRAP_SERVERS") {
+        EMBEDDED => Bootstrap::Embedded,
+        servers => Bootstrap::Servers(servers.into()),
+    };
+    let passthrough = properties.iter().map(|property| (property.name.clone(), property.value.clone()));
+    KafkaOptions {
+        bootstrap,
+        topic: values.text("KAFKA_TOPIC").into(),
+        partitions: values.number("KAFKA_PARTITIONS"),
+        replication_factor: values.number("KAFKA_REPLICATION_FACTOR"),
+        min_insync_replicas: values.number("KAFKA_MIN_INSYNC_REPLICAS"),
+        idempotence: values.flag("ENABLE_IDEMPOTENCE"),
+        acks: values.text("KAFKA_REQUIRED_ACKS").into(),
+        linger: values.time("KAFKA_LINGER_MS"),
+        compression: values.text("KAFKA_COMPRESSION").into(),
+        delivery_timeout: values.time("KAFKA_DELIVERY_TIMEOUT_MS"),
+        passthrough: passthrough.collect(),
+    }
+}

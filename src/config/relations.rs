@@ -1,0 +1,146 @@
+//! What values must be to each other.
+//!
+//! Runs after every value has been read; a relation with a value that could not be read is skipped, so that one
+//! typing error is one fault.
+
+use std::net::SocketAddr;
+
+use crate::gateway::GatewayOptions;
+use crate::kafka::KafkaOptions;
+
+use super::fault::{Fault, Warning};
+use super::values::Values;
+use super::{memory, ready};
+
+/// Fewer records than this cannot keep a Kafka request filled.
+const BUFFER_RECORDS_ADVISED: usize = 100;
+
+/// Holds the finished options against each other.
+pub(super) fn check(
+    values: &Values,
+    options: &GatewayOptions,
+    faults: &mut Vec<Fault>,
+    warnings: &mut Vec<Warning>,
+) {
+    let found = [
+        ports_differ(values, options),
+        metrics_have_their_own_path(values, options),
+        replicas_suffice(values, &options.kafka),
+        acks_fit_idempotence(values, &options.kafka),
+        linger_ends_before_the_deadline(values, &options.kafka),
+        compression_is_built_in(values, &options.kafka),
+        line_fits_buffer(values, options),
+        message_fits_kernel(values, options),
+        message_fits_partial(values, options),
+        memory_suffices(values, options, faults.is_empty()),
+    ];
+    faults.extend(found.into_iter().flatten());
+    warn(options, warnings);
+}
+
+fn ports_differ(values: &Values, options: &GatewayOptions) -> Option<Fault> {
+    let (tcp, health) = (options.net.tcp?, options.net.health?);
+    let names = ["GATEWAY_LISTEN_ADDR", "GATEWAY_LISTEN_PORT", "HEALTH_LISTEN_ADDR", "HEALTH_PORT"];
+    let clash =
+        values.usable(&names) && tcp.port() != 0 && tcp.port() == health.port() && overlap(tcp, health);
+    clash
+        .then(|| values.fault("HEALTH_PORT", format!("another port than GATEWAY_LISTEN_PORT={}", tcp.port())))
+}
+
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified()
+}
+
+fn metrics_have_their_own_path(values: &Values, options: &GatewayOptions) -> Option<Fault> {
+    let path = options.metrics_path.as_deref()?;
+    let taken = values.usable(&["METRICS_PATH"]) && matches!(path, "/health" | "/ready");
+    taken.then(|| values.fault("METRICS_PATH", "a path other than /health and /ready"))
+}
+
+fn replicas_suffice(values: &Values, kafka: &KafkaOptions) -> Option<Fault> {
+    let usable = values.usable(&["KAFKA_MIN_INSYNC_REPLICAS", "KAFKA_REPLICATION_FACTOR"]);
+    let right = || format!("at most KAFKA_REPLICATION_FACTOR={}", kafka.replication_factor);
+    (usable && kafka.min_insync_replicas > kafka.replication_factor)
+        .then(|| values.fault("KAFKA_MIN_INSYNC_REPLICAS", right()))
+}
+
+fn acks_fit_idempotence(values: &Values, kafka: &KafkaOptions) -> Option<Fault> {
+    let usable = values.usable(&["KAFKA_REQUIRED_ACKS", "ENABLE_IDEMPOTENCE"]);
+    (usable && kafka.idempotence && kafka.acks != "all")
+        .then(|| values.fault("KAFKA_REQUIRED_ACKS", "all, or ENABLE_IDEMPOTENCE=false beside it"))
+}
+
+/// librdkafka refuses a deadline that is not beyond the linger.
+fn linger_ends_before_the_deadline(values: &Values, kafka: &KafkaOptions) -> Option<Fault> {
+    let usable = values.usable(&["KAFKA_LINGER_MS", "KAFKA_DELIVERY_TIMEOUT_MS"]);
+    let right = || format!("less than KAFKA_DELIVERY_TIMEOUT_MS={}", kafka.delivery_timeout.as_millis());
+    (usable && kafka.linger >= kafka.delivery_timeout).then(|| values.fault("KAFKA_LINGER_MS", right()))
+}
+
+fn compression_is_built_in(values: &Values, kafka: &KafkaOptions) -> Option<Fault> {
+    let missing = match kafka.compression.as_str() {
+        "gzip" if !cfg!(feature = "gzip") => "gzip",
+        "zstd" if !cfg!(feature = "zstd") => "zstd",
+        _ => return None,
+    };
+    let right = format!("none, snappy or lz4: this build lacks the Cargo feature `{missing}`");
+    Some(values.fault("KAFKA_COMPRESSION", right))
+}
+
+/// A line that the buffer can never hold would pause its connection for ever.
+fn line_fits_buffer(values: &Values, options: &GatewayOptions) -> Option<Fault> {
+    let usable =
+        values.usable(&["BUFFER_MAX_BYTES", "TCP_MAX_LINE_BYTES", "TCP_MAX_FRAME_BYTES", "TCP_FRAMING"]);
+    let needed = ready::longest_message_bytes(&options.tcp);
+    let right = || format!("at least {needed}, {}", longest_name(options));
+    (usable && options.buffer.max_bytes < needed).then(|| values.fault("BUFFER_MAX_BYTES", right()))
+}
+
+fn message_fits_kernel(values: &Values, options: &GatewayOptions) -> Option<Fault> {
+    let names = ["TCP_RECV_BUFFER_BYTES", "TCP_MAX_LINE_BYTES", "TCP_MAX_FRAME_BYTES", "TCP_FRAMING"];
+    let needed = ready::recv_buffer_bytes_min(&options.tcp);
+    let right = || format!("at least {needed}, twice {}", longest_name(options));
+    (values.usable(&names) && options.net.recv_buffer_bytes < needed)
+        .then(|| values.fault("TCP_RECV_BUFFER_BYTES", right()))
+}
+
+fn message_fits_partial(values: &Values, options: &GatewayOptions) -> Option<Fault> {
+    let names = ["TCP_PARTIAL_BYTES", "TCP_MAX_LINE_BYTES", "TCP_MAX_FRAME_BYTES", "TCP_FRAMING"];
+    let needed = ready::longest_message_bytes(&options.tcp);
+    let right = || format!("at least {needed}, {}", longest_name(options));
+    (values.usable(&names) && options.net.partial_bytes < needed)
+        .then(|| values.fault("TCP_PARTIAL_BYTES", right()))
+}
+
+/// The variable that sets the longest message, with its value.
+fn longest_name(options: &GatewayOptions) -> String {
+    let longest = ready::longest_message_bytes(&options.tcp);
+    let frame =
+        options.tcp.framing == crate::session::Framing::Frames || longest != options.tcp.max_line_bytes;
+    format!("{}={longest}", if frame { "TCP_MAX_FRAME_BYTES" } else { "TCP_MAX_LINE_BYTES" })
+}
+
+/// The sum means something only when every value that goes into it is right.
+fn memory_suffices(values: &Values, options: &GatewayOptions, all_read: bool) -> Option<Fault> {
+    let limit = options.memory_limit.filter(|_| all_read)?;
+    let mut parts = memory::worst_case(options);
+    let total = memory::total(&parts);
+    parts.sort_by_key(|part| std::cmp::Reverse(part.bytes));
+    let parts: Vec<String> = parts.iter().map(|part| format!("{} {}", part.name, part.bytes)).collect();
+    let right = format!("at least the worst case of {total} bytes, or smaller limits ({})", parts.join(", "));
+    (limit < total).then(|| values.fault("MEMORY_LIMIT", right))
+}
+
+fn warn(options: &GatewayOptions, warnings: &mut Vec<Warning>) {
+    if !options.kafka.idempotence {
+        let text = "off: a retry may double or reorder records in the topic";
+        warnings.push(Warning::new("ENABLE_IDEMPOTENCE", text));
+    }
+    if options.buffer.max_records < BUFFER_RECORDS_ADVISED {
+        let text = format!("below {BUFFER_RECORDS_ADVISED} records reading pauses all the time");
+        warnings.push(Warning::new("BUFFER_MAX_MSGS", text));
+    }
+    if options.net.tcp.is_none() {
+        warnings.push(Warning::new("GATEWAY_LISTEN_PORT", "off: no listener takes events"));
+    }
+}

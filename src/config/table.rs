@@ -1,0 +1,228 @@
+//! Every variable that Sluice reads, one row each.
+//!
+//! Everything is derived from this table: defaults, ranges, `sluice check-config`, `sluice serve --help`,
+//! `docs/configuration.md` and the warnings about unknown names. A variable that is not here does not exist. The
+//! names are those of the public conventions; other tools set them, so they do not change.
+
+/// Where a variable stands in help and documentation, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Section {
+    Listeners,
+    Kafka,
+    Buffer,
+    Tcp,
+    Lifecycle,
+    Log,
+    Metrics,
+}
+
+impl Section {
+    pub const ALL: [Self; 7] =
+        [Self::Listeners, Self::Kafka, Self::Buffer, Self::Tcp, Self::Lifecycle, Self::Log, Self::Metrics];
+
+    /// The heading.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Listeners => "Listeners",
+            Self::Kafka => "Kafka",
+            Self::Buffer => "Buffer and memory",
+            Self::Tcp => "TCP",
+            Self::Lifecycle => "Lifecycle",
+            Self::Log => "Log",
+            Self::Metrics => "Metrics",
+        }
+    }
+}
+
+/// What a value looks like, and its range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An IP address, or `localhost`.
+    Address,
+    /// 0 to 65535 (0 takes a free one), or `off`.
+    Port,
+    /// `host:port,host:port`, or `embedded`.
+    Servers,
+    /// A name that Kafka takes for a topic.
+    Topic,
+    Count {
+        min: u64,
+        max: u64,
+    },
+    Bool,
+    Choice(&'static [&'static str]),
+    /// A bare integer in milliseconds, or a duration with its unit; range in milliseconds.
+    Millis {
+        min: u64,
+        max: u64,
+    },
+    /// A duration with its unit, or 0; range in milliseconds.
+    Duration {
+        min: u64,
+        max: u64,
+    },
+    /// Bytes, bare or with KiB, MiB, GiB.
+    Bytes {
+        min: u64,
+        max: u64,
+    },
+    /// The same, or `off`.
+    BytesOrOff {
+        min: u64,
+    },
+    /// An absolute path within a URL.
+    UrlPath,
+    /// `stderr`, `stdout` or a file.
+    Output,
+    /// Any client property: the row stands for all names that begin like it.
+    Passthrough,
+}
+
+/// One row.
+#[derive(Clone, Copy, Debug)]
+pub struct Variable {
+    pub name: &'static str,
+    pub aliases: &'static [&'static str],
+    /// The default as it would be written; empty where another variable gives it.
+    pub default: &'static str,
+    pub kind: Kind,
+    /// One sentence or two.
+    pub help: &'static str,
+    pub section: Section,
+}
+
+/// What the names of passed-through client properties begin with.
+pub const PASSTHROUGH_PREFIX: &str = "KAFKA_CONF_";
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+const fn row(
+    section: Section,
+    name: &'static str,
+    aliases: &'static [&'static str],
+    default: &'static str,
+    kind: Kind,
+    help: &'static str,
+) -> Variable {
+    Variable { name, aliases, default, kind, help, section }
+}
+
+/// The table.
+#[rustfmt::skip]
+pub const VARIABLES: &[Variable] = &[
+    row(Section::Listeners, "GATEWAY_LISTEN_ADDR", &[], "0.0.0.0", Kind::Address,
+        "Address of the TCP listener."),
+    row(Section::Listeners, "GATEWAY_LISTEN_PORT", &[], "7000", Kind::Port,
+        "Port of the TCP listener; `off` for none, 0 for a free one, which the log names at start."),
+    row(Section::Listeners, "HEALTH_LISTEN_ADDR", &[], "", Kind::Address,
+        "Address of the health listener; the same as GATEWAY_LISTEN_ADDR unless given."),
+    row(Section::Listeners, "HEALTH_PORT", &[], "7001", Kind::Port,
+        "Port of /health, /ready and /metrics; `off` for none, 0 for a free one."),
+    row(Section::Listeners, "MAX_CONNECTIONS", &[], "16384", Kind::Count { min: 1, max: 1_000_000 },
+        "Connections at once over all listeners; the file limit, raised at start, may lower it."),
+
+    row(Section::Kafka, "KAFKA_BOOTSTRAP_SERVERS", &["KAFKA_BROKERS"], "localhost:9092", Kind::Servers,
+        "Brokers to ask first; `embedded` runs a mock cluster inside the process, in memory only."),
+    row(Section::Kafka, "KAFKA_TOPIC", &[], "score_updates", Kind::Topic,
+        "Topic that is written; created when it does not exist, never altered when it does."),
+    row(Section::Kafka, "KAFKA_PARTITIONS", &["KAFKA_NUM_PARTITIONS"], "12", Kind::Count { min: 1, max: 100_000 },
+        "Partitions of a topic that is created."),
+    row(Section::Kafka, "KAFKA_REPLICATION_FACTOR", &[], "1", Kind::Count { min: 1, max: 32_767 },
+        "Replicas of a topic that is created."),
+    row(Section::Kafka, "KAFKA_MIN_INSYNC_REPLICAS", &[], "1", Kind::Count { min: 1, max: 32_767 },
+        "min.insync.replicas of a topic that is created."),
+    row(Section::Kafka, "ENABLE_IDEMPOTENCE", &[], "true", Kind::Bool,
+        "Idempotent producer: retries neither double nor reorder records."),
+    row(Section::Kafka, "KAFKA_REQUIRED_ACKS", &[], "all", Kind::Choice(&["all", "1", "0"]),
+        "Replicas that must have a record before it counts as stored; anything but `all` needs ENABLE_IDEMPOTENCE=false."),
+    row(Section::Kafka, "KAFKA_LINGER_MS", &[], "5", Kind::Millis { min: 0, max: 900_000 },
+        "How long a record may wait for others to share its request."),
+    row(Section::Kafka, "KAFKA_COMPRESSION", &[], "lz4", Kind::Choice(&["none", "gzip", "snappy", "lz4", "zstd"]),
+        "Compression of what is published; gzip and zstd are Cargo features, both on by default."),
+    row(Section::Kafka, "KAFKA_DELIVERY_TIMEOUT_MS", &[], "60000", Kind::Millis { min: 1, max: 2_147_483_647 },
+        "How long a record may take until its fate is reported; the one bound on retries."),
+    row(Section::Kafka, "KAFKA_CONF_*", &[], "", Kind::Passthrough,
+        "Any property of librdkafka, dots written as underscores (KAFKA_CONF_CLIENT_ID is client.id); a variable of its own wins over it."),
+
+    row(Section::Buffer, "BUFFER_MAX_MSGS", &["QUEUE_SIZE", "KAFKA_BUFFER_SIZE"], "10000", Kind::Count { min: 1, max: 10_000_000 },
+        "Records between acceptance and receipt; reading pauses here and resumes below 80 % of it."),
+    row(Section::Buffer, "BUFFER_MAX_BYTES", &[], "16MiB", Kind::Bytes { min: KIB, max: 64 * GIB },
+        "The same mark in bytes of keys and values, plus 200 bytes a record for the client library."),
+    row(Section::Buffer, "MEMORY_LIMIT", &[], "off", Kind::BytesOrOff { min: MIB },
+        "Refuses to start when the worst-case memory sum is above it; `sluice check-config` prints the sum."),
+
+    row(Section::Tcp, "TCP_FRAMING", &[], "auto", Kind::Choice(&["auto", "lines", "frames"]),
+        "JSON lines, Protobuf frames with a 4-byte big-endian length, or whichever the first byte of a connection says."),
+    row(Section::Tcp, "TCP_MAX_LINE_BYTES", &[], "65536", Kind::Bytes { min: 64, max: GIB },
+        "Longest line without its end; a longer one is rejected and skipped."),
+    row(Section::Tcp, "TCP_MAX_FRAME_BYTES", &[], "65536", Kind::Bytes { min: 64, max: GIB },
+        "Longest frame without its length; a longer one is rejected and skipped."),
+    row(Section::Tcp, "TCP_RECV_BUFFER_BYTES", &[], "256KiB", Kind::Bytes { min: 4 * KIB, max: GIB },
+        "Receive buffer of a connection in the kernel, where bytes wait while reading is paused; unless given, at least twice the longest message."),
+    row(Section::Tcp, "TCP_PARTIAL_BYTES", &[], "16MiB", Kind::Bytes { min: 4 * KIB, max: 64 * GIB },
+        "Incomplete messages held over all connections, beyond it they stay in the kernel; unless given, at least the longest message."),
+    row(Section::Tcp, "VALUE_FORMAT", &[], "protobuf", Kind::Choice(&["protobuf", "json"]),
+        "Encoding of a record's value: leaderboard.ScoreUpdate, or a JSON object with lb, player, score, ts_ms."),
+
+    row(Section::Lifecycle, "DRAIN_TIMEOUT", &[], "5s", Kind::Duration { min: 0, max: DAY_MS },
+        "How long a shutdown may take; what is left then is purged and accounted for."),
+
+    row(Section::Log, "LOG_LEVEL", &[], "info", Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
+        "Least level that is written."),
+    row(Section::Log, "LOG_FORMAT", &[], "text", Kind::Choice(&["text", "json"]),
+        "Lines of logfmt pairs, or one JSON object a line."),
+    row(Section::Log, "LOG_OUTPUT", &[], "stderr", Kind::Output,
+        "`stderr`, `stdout` or the path of a file, which is appended to."),
+    row(Section::Log, "LOG_EXCERPTS", &[], "true", Kind::Bool,
+        "Show the first 200 characters of a refused message, escaped."),
+
+    row(Section::Metrics, "METRICS_ENABLED", &[], "true", Kind::Bool,
+        "Serve metrics on the health listener."),
+    row(Section::Metrics, "METRICS_PATH", &[], "/metrics", Kind::UrlPath,
+        "Where they are served."),
+    row(Section::Metrics, "METRICS_INTERVAL", &[], "10s", Kind::Duration { min: 0, max: DAY_MS },
+        "Time between two METRICS lines in the log; 0 for none."),
+];
+
+/// The row called `name`, by its own name or an alias.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Variable> {
+    VARIABLES.iter().find(|row| row.name == name || row.aliases.contains(&name))
+}
+
+/// The rows of one section, in the table's order.
+pub fn section_rows(section: Section) -> impl Iterator<Item = &'static Variable> {
+    VARIABLES.iter().filter(move |row| row.section == section)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_and_aliases_are_unique() {
+        let mut seen = HashSet::new();
+        for name in VARIABLES.iter().flat_map(|row| std::iter::once(&row.name).chain(row.aliases)) {
+            assert!(seen.insert(*name), "{name} stands twice in the table");
+        }
+    }
+
+    #[test]
+    fn every_help_is_a_sentence_that_fits_a_table_cell() {
+        for row in VARIABLES {
+            assert!(row.help.ends_with('.') && !row.help.contains(['|', '\n']), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn sections_are_contiguous_and_complete() {
+        let mut order: Vec<Section> = VARIABLES.iter().map(|row| row.section).collect();
+        order.dedup();
+        assert_eq!(order, Section::ALL);
+    }
+}

@@ -1,0 +1,87 @@
+//! The client library's configuration: our knobs, what we set ourselves and why, then KAFKA_CONF_*.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+
+use super::options::{Bootstrap, KafkaOptions};
+use crate::handoff::BufferOptions;
+
+/// How long the Kafka thread may doze between two batches when records linger anyway; taken off the client's
+/// own linger so that both together are what was asked for.
+pub const DOZE: Duration = Duration::from_millis(1);
+
+/// Time between two statistics; readiness and lanes follow them.
+const STATISTICS_MS: &str = "500";
+
+/// Room that the client's queue has beyond our buffer, so that ours is the one that fills.
+const SPARE_RECORDS: usize = 1000;
+
+/// Whether the Kafka thread dozes: only where records linger longer than a doze lasts.
+pub fn dozes(options: &KafkaOptions) -> bool {
+    options.linger >= 2 * DOZE
+}
+
+/// Settings that every client of ours shares. `servers` stands in for [`Bootstrap::Embedded`].
+pub fn common(options: &KafkaOptions, servers: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set_log_level(RDKafkaLogLevel::Warning);
+    for (property, value) in &options.passthrough {
+        config.set(property, value);
+    }
+    config.set("bootstrap.servers", servers);
+    default_to(&mut config, "client.id", "sluice");
+    // A lost broker is tried again within a second; the client's own default lets ten pass.
+    default_to(&mut config, "reconnect.backoff.ms", "50");
+    default_to(&mut config, "reconnect.backoff.max.ms", "1000");
+    default_to(&mut config, "socket.keepalive.enable", "true");
+    default_to(&mut config, "log.connection.close", "false");
+    config
+}
+
+/// Settings of the producer for a topic of `partitions`.
+pub fn producer(
+    options: &KafkaOptions,
+    buffer: &BufferOptions,
+    servers: &str,
+    partitions: usize,
+) -> ClientConfig {
+    let mut config = common(options, servers);
+    let linger = if dozes(options) { options.linger - DOZE } else { options.linger };
+    config.set("enable.idempotence", options.idempotence.to_string());
+    config.set("acks", &options.acks);
+    config.set("linger.ms", format!("{:.3}", linger.as_secs_f64() * 1000.0));
+    config.set("compression.type", &options.compression);
+    config.set("message.timeout.ms", options.delivery_timeout.as_millis().to_string());
+    config.set("partitioner", "murmur2_random");
+    config.set("statistics.interval.ms", STATISTICS_MS);
+    // Or the first question about a topic would create it with the broker's defaults.
+    config.set("allow.auto.create.topics", "false");
+    // Every broker is connected from the start, so that "up" can be known before the first record.
+    config.set("enable.sparse.connections", "false");
+    config.set("queue.buffering.max.messages", (buffer.max_records + SPARE_RECORDS).to_string());
+    config.set(
+        "queue.buffering.max.kbytes",
+        (buffer.max_bytes / 1024 * 2 + (16 << 10)).min(2_097_151).to_string(),
+    );
+    // A partition's share of the buffer, halved: with the default, lanes would wait the linger out.
+    let share = (buffer.max_records / (2 * partitions.max(1))).clamp(100, 10_000);
+    default_to(&mut config, "batch.num.messages", &share.to_string());
+    default_to(&mut config, "topic.metadata.refresh.interval.ms", "10000");
+    config
+}
+
+fn default_to(config: &mut ClientConfig, property: &str, value: &str) {
+    if config.get(property).is_none() {
+        config.set(property, value);
+    }
+}
+
+/// The addresses to start from, as a log line names them.
+pub fn display(bootstrap: &Bootstrap) -> &str {
+    match bootstrap {
+        Bootstrap::Servers(servers) => servers,
+        Bootstrap::Embedded => "embedded",
+    }
+}

@@ -1,0 +1,159 @@
+//! From batches to the client library: gathered, sorted by partition, handed over in one call.
+//!
+//! Sorting is what makes it fast: records of one partition become neighbours in memory and take one lock, on
+//! every thread of the client library (feasibility figures in docs/decisions). Within a partition the order
+//! stays as it came.
+
+use rdkafka_sys::rd_kafka_resp_err_t as Code;
+
+use super::accounts::Accounts;
+use super::errors::{Persistence, judge};
+use super::held::Entry;
+use super::lanes::{Lanes, Place};
+use super::native::{Native, Outgoing};
+use crate::handoff::Batch;
+
+/// Records gathered from several batches before they are sorted and handed over.
+const GATHER_RECORDS: usize = 4096;
+/// Held records handed over in one call.
+const RELEASE_RECORDS: usize = 1000;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Pick {
+    lane: u32,
+    batch: u32,
+    record: u32,
+}
+
+/// Buffers of one hand-over, kept from turn to turn.
+#[derive(Default)]
+pub struct Feeder {
+    gathered: Vec<Batch>,
+    picks: Vec<Pick>,
+    sorted: Vec<Pick>,
+    starts: Vec<u32>,
+    refused: Vec<(usize, Code)>,
+}
+
+impl Feeder {
+    /// Takes what waits in the channel, at most one gathering; records that entered the client library.
+    /// The number of records taken comes first.
+    pub fn feed(
+        &mut self,
+        accounts: &mut Accounts,
+        lanes: &mut Lanes,
+        native: Option<&mut Native>,
+    ) -> (usize, usize) {
+        let mut taken = 0;
+        while taken < GATHER_RECORDS {
+            let Some(batch) = accounts.end.next_batch() else { break };
+            let position = self.gathered.len() as u32;
+            for (index, record) in batch.records().iter().enumerate() {
+                if let Place::Go(lane) = lanes.place(&batch, record) {
+                    self.picks.push(Pick { lane, batch: position, record: index as u32 });
+                }
+            }
+            taken += batch.len();
+            self.gathered.push(batch);
+        }
+        let inside = match native {
+            Some(native) if !self.picks.is_empty() => self.hand_over(accounts, lanes, native),
+            _ => 0,
+        };
+        for batch in self.gathered.drain(..) {
+            accounts.end.recycle(batch);
+        }
+        self.picks.clear();
+        (taken, inside)
+    }
+
+    fn hand_over(&mut self, accounts: &mut Accounts, lanes: &mut Lanes, native: &mut Native) -> usize {
+        self.sort(lanes.count());
+        let (gathered, sorted, refused) = (&self.gathered, &self.sorted, &mut self.refused);
+        refused.clear();
+        let records = sorted.iter().map(|pick| {
+            let batch = &gathered[pick.batch as usize];
+            let record = &batch.records()[pick.record as usize];
+            Outgoing { key: batch.key(record), value: batch.value(record), token: record.token }
+        });
+        let inside = native.produce(records, |position, code| refused.push((position, code)));
+        for (position, code) in self.refused.drain(..) {
+            let pick = self.sorted[position];
+            let batch = &self.gathered[pick.batch as usize];
+            let record = &batch.records()[pick.record as usize];
+            let entry = Entry {
+                token: record.token,
+                hash: record.hash,
+                accepted_us: batch.accepted_us(),
+                key: batch.key(record),
+                value: batch.value(record),
+            };
+            if code == Code::RD_KAFKA_RESP_ERR__QUEUE_FULL {
+                lanes.hold_back(pick.lane, entry);
+            } else {
+                lanes.ended(pick.lane as i32);
+                refuse(accounts, entry, code);
+            }
+        }
+        accounts.book();
+        inside
+    }
+
+    /// A stable counting sort by lane.
+    fn sort(&mut self, lanes: usize) {
+        self.starts.clear();
+        self.starts.resize(lanes + 1, 0);
+        for pick in &self.picks {
+            self.starts[pick.lane as usize + 1] += 1;
+        }
+        for lane in 0..lanes {
+            self.starts[lane + 1] += self.starts[lane];
+        }
+        self.sorted.clear();
+        self.sorted.resize(self.picks.len(), Pick::default());
+        for pick in &self.picks {
+            let place = &mut self.starts[pick.lane as usize];
+            self.sorted[*place as usize] = *pick;
+            *place += 1;
+        }
+    }
+
+    /// Hands over what waited in lanes that are up again; records that entered the client library.
+    pub fn release(&mut self, accounts: &mut Accounts, lanes: &mut Lanes, native: &mut Native) -> usize {
+        let mut total = 0;
+        let mut from = 0;
+        while let Some(lane) = lanes.next_release(from) {
+            let waiting = lanes.waiting(lane);
+            let count = waiting.len().min(RELEASE_RECORDS);
+            let records = waiting.iter().take(count).map(outgoing);
+            self.refused.clear();
+            let inside = native.produce(records, |position, code| self.refused.push((position, code)));
+            let full = self.refused.iter().find(|(_, code)| *code == Code::RD_KAFKA_RESP_ERR__QUEUE_FULL);
+            let left = full.map_or(count, |(position, _)| *position);
+            for (position, code) in self.refused.iter().take_while(|(position, _)| *position < left) {
+                if let Some(entry) = lanes.waiting(lane).iter().nth(*position) {
+                    refuse(accounts, entry, *code);
+                }
+            }
+            lanes.released(lane, left, inside);
+            total += inside;
+            from = lane + 1;
+            if left < count {
+                break;
+            }
+        }
+        accounts.book();
+        total
+    }
+}
+
+fn outgoing(entry: Entry<'_>) -> Outgoing<'_> {
+    Outgoing { key: entry.key, value: entry.value, token: entry.token }
+}
+
+/// The client library took it not at all: it is certainly not stored.
+fn refuse(accounts: &mut Accounts, entry: Entry<'_>, code: Code) {
+    let (outcome, cause) = judge(code, Persistence::Never);
+    accounts.complain(entry.key, outcome, cause);
+    accounts.note(entry.token, entry.key.len() + entry.value.len(), outcome, cause);
+}

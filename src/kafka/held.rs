@@ -1,0 +1,125 @@
+//! Records that wait on our side: one arena and an index, first in, first out.
+//!
+//! Bounded from outside by the buffer's marks; memory is given back when the last record leaves.
+
+use std::collections::VecDeque;
+
+use crate::handoff::Token;
+
+/// A record that waits, or is about to.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    pub token: Token,
+    /// murmur2 of the key.
+    pub hash: u32,
+    /// Gateway's clock, microseconds.
+    pub accepted_us: u64,
+    pub key: &'a [u8],
+    pub value: &'a [u8],
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Index {
+    token: Token,
+    hash: u32,
+    accepted_us: u64,
+    key_len: u32,
+    value_len: u32,
+    /// Counted from the first byte ever pushed since the arena was empty.
+    start: u64,
+}
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub struct Held {
+    bytes: Vec<u8>,
+    /// Bytes dropped from the arena's front so far.
+    dropped: u64,
+    entries: VecDeque<Index>,
+}
+
+impl Held {
+    pub fn push(&mut self, entry: Entry<'_>) {
+        self.entries.push_back(Index {
+            token: entry.token,
+            hash: entry.hash,
+            accepted_us: entry.accepted_us,
+            key_len: entry.key.len() as u32,
+            value_len: entry.value.len() as u32,
+            start: self.dropped + self.bytes.len() as u64,
+        });
+        self.bytes.extend_from_slice(entry.key);
+        self.bytes.extend_from_slice(entry.value);
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub fn front(&self) -> Option<Entry<'_>> {
+        self.iter().next()
+    }
+
+    /// Oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.entries.iter().map(|index| {
+            let start = (index.start - self.dropped) as usize;
+            let (key, rest) = self.bytes[start..].split_at(index.key_len as usize);
+            Entry {
+                token: index.token,
+                hash: index.hash,
+                accepted_us: index.accepted_us,
+                key,
+                value: &rest[..index.value_len as usize],
+            }
+        })
+    }
+
+    /// The `count` oldest are gone.
+    pub fn drop_front(&mut self, count: usize) {
+        self.entries.drain(..count);
+        match self.entries.front() {
+            None => *self = Self::default(),
+            Some(first) => {
+                let unused = (first.start - self.dropped) as usize;
+                if unused > self.bytes.len() / 2 {
+                    self.bytes.drain(..unused);
+                    self.dropped += unused as u64;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_in_first_out_whatever_is_dropped() {
+        let mut held = Held::default();
+        let keys: Vec<String> = (0..100).map(|number| format!("key-{number}")).collect();
+        for (number, key) in keys.iter().enumerate() {
+            let entry = Entry {
+                token: Token::nobody(number as u64),
+                hash: 0,
+                accepted_us: 0,
+                key: key.as_bytes(),
+                value: b"v",
+            };
+            held.push(entry);
+        }
+        for step in [1, 30, 40, 28] {
+            let front = held.front().unwrap().key.to_vec();
+            assert_eq!(front, keys[100 - held.len()].as_bytes());
+            held.drop_front(step);
+        }
+        assert_eq!(held.front().unwrap().key, b"key-99");
+        held.drop_front(1);
+        assert!(held.is_empty() && held.bytes.capacity() == 0);
+    }
+}

@@ -1,0 +1,331 @@
+//! Lanes: one per partition. Which take records, which hold them back, and what waits on our side.
+//!
+//! A record is handed to the client library only while the leader of its partition is up; until then it waits
+//! here, where it can still be taken out and answered "not stored". A leader that is slow may fill its share of
+//! the buffer, not all of it: its lanes are then full, and whoever sends to them waits alone.
+//! Pure: no client library, no clock. The simulation runs this code.
+
+use super::held::Held;
+use crate::handoff::{Batch, LaneView, Record, Token, partition_of};
+
+/// What the cluster is known to look like.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// Leader of each partition; -1 = none.
+    pub leaders: Vec<i32>,
+    /// Ids of brokers that answer.
+    pub up: Vec<i32>,
+}
+
+#[derive(Debug)]
+struct Lane {
+    /// Position of its leader in `Lanes::loads`.
+    leader: usize,
+    is_up: bool,
+    held: Held,
+    /// Records inside the client library.
+    inside: usize,
+}
+
+/// What one broker's lanes hold together.
+#[derive(Debug)]
+struct Load {
+    broker: i32,
+    records: usize,
+    is_full: bool,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Lanes {
+    lanes: Vec<Lane>,
+    loads: Vec<Load>,
+    /// Records that came before the partition count was known.
+    early: Held,
+    max_records: usize,
+}
+
+/// Where a record goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// To the client library, as part of this lane.
+    Go(u32),
+    /// It waits here.
+    Hold,
+}
+
+impl Lanes {
+    /// `max_records`: the buffer's high mark.
+    pub fn new(max_records: usize) -> Self {
+        Self { lanes: Vec::new(), loads: Vec::new(), early: Held::default(), max_records }
+    }
+
+    pub fn count(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// Takes a new picture of the cluster in. A partition count that changed moves held records to the lanes
+    /// that are theirs now; each key's order stays, as all records of a key come from one lane.
+    pub fn apply(&mut self, layout: &Layout) {
+        if layout.leaders.len() != self.lanes.len() {
+            self.reshape(layout.leaders.len());
+        }
+        let mut brokers: Vec<i32> = layout.leaders.clone();
+        brokers.sort_unstable();
+        brokers.dedup();
+        self.loads =
+            brokers.iter().map(|broker| Load { broker: *broker, records: 0, is_full: false }).collect();
+        for (lane, leader) in self.lanes.iter_mut().zip(&layout.leaders) {
+            lane.leader = brokers.binary_search(leader).unwrap_or(0);
+            lane.is_up = *leader >= 0 && layout.up.contains(leader);
+            self.loads[lane.leader].records += lane.inside + lane.held.len();
+        }
+    }
+
+    fn reshape(&mut self, count: usize) {
+        let inside: usize = self.lanes.iter().map(|lane| lane.inside).sum();
+        let mut waiting = vec![std::mem::take(&mut self.early)];
+        waiting.extend(self.lanes.drain(..).map(|lane| lane.held));
+        self.lanes =
+            (0..count).map(|_| Lane { leader: 0, is_up: false, held: Held::default(), inside: 0 }).collect();
+        // Their partitions are not known any more; the sum stays right, and so do the shares after a while.
+        if let Some(first) = self.lanes.first_mut() {
+            first.inside = inside;
+        }
+        // Oldest lane first would be wrong only between keys, never within one.
+        for held in &waiting {
+            for entry in held.iter() {
+                let lane = match count {
+                    0 => &mut self.early,
+                    _ => &mut self.lanes[partition_of(entry.hash, count as u32) as usize].held,
+                };
+                lane.push(entry);
+            }
+        }
+    }
+
+    /// Every lane of these brokers (all, if `None`) is down until the next picture says otherwise.
+    pub fn mark_down(&mut self, broker: Option<i32>) {
+        for lane in &mut self.lanes {
+            if broker.is_none_or(|id| self.loads[lane.leader].broker == id) {
+                lane.is_up = false;
+            }
+        }
+    }
+
+    /// Decides for one new record; [`Place::Hold`] keeps a copy of it.
+    pub fn place(&mut self, batch: &Batch, record: &Record) -> Place {
+        let entry = super::held::Entry {
+            token: record.token,
+            hash: record.hash,
+            accepted_us: batch.accepted_us(),
+            key: batch.key(record),
+            value: batch.value(record),
+        };
+        if self.lanes.is_empty() {
+            self.early.push(entry);
+            return Place::Hold;
+        }
+        let index = partition_of(record.hash, self.lanes.len() as u32);
+        let lane = &mut self.lanes[index as usize];
+        self.loads[lane.leader].records += 1;
+        if lane.is_up && lane.held.is_empty() {
+            lane.inside += 1;
+            return Place::Go(index);
+        }
+        lane.held.push(entry);
+        Place::Hold
+    }
+
+    /// The client library had no room for a record that was to go: it waits here, in its place.
+    pub fn hold_back(&mut self, lane: u32, entry: super::held::Entry<'_>) {
+        let lane = &mut self.lanes[lane as usize];
+        lane.inside = lane.inside.saturating_sub(1);
+        lane.held.push(entry);
+    }
+
+    /// Lanes that are up and have records waiting.
+    pub fn next_release(&self, from: u32) -> Option<u32> {
+        (from as usize..self.lanes.len())
+            .find(|index| self.lanes[*index].is_up && !self.lanes[*index].held.is_empty())
+            .map(|index| index as u32)
+    }
+
+    /// The records that wait in one lane, oldest first.
+    pub fn waiting(&self, lane: u32) -> &Held {
+        &self.lanes[lane as usize].held
+    }
+
+    /// The `count` oldest records of a lane have left; `inside` of them are in the client library now.
+    pub fn released(&mut self, lane: u32, count: usize, inside: usize) {
+        let lane = &mut self.lanes[lane as usize];
+        lane.held.drop_front(count);
+        lane.inside += inside;
+        let load = &mut self.loads[lane.leader];
+        load.records = load.records.saturating_sub(count - inside);
+    }
+
+    /// A record that was to go, or was inside, has ended. `partition` as the client library says.
+    pub fn ended(&mut self, partition: i32) {
+        let Some(lane) = usize::try_from(partition).ok().and_then(|index| self.lanes.get_mut(index)) else {
+            return;
+        };
+        lane.inside = lane.inside.saturating_sub(1);
+        let load = &mut self.loads[lane.leader];
+        load.records = load.records.saturating_sub(1);
+    }
+
+    /// Nothing is inside the client library: counts that drifted (a partition changed its number) start anew.
+    pub fn settle(&mut self) {
+        for load in &mut self.loads {
+            load.records = 0;
+        }
+        for lane in &mut self.lanes {
+            lane.inside = 0;
+            self.loads[lane.leader].records += lane.held.len();
+        }
+    }
+
+    /// Takes out what was accepted before `before_us` (all, if `None`) and shows each record.
+    pub fn expire(&mut self, before_us: Option<u64>, mut show: impl FnMut(Token, usize)) {
+        let is_due = |held: &Held| match (held.front(), before_us) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(entry), Some(before)) => entry.accepted_us < before,
+        };
+        while is_due(&self.early) {
+            show_front(&self.early, &mut show);
+            self.early.drop_front(1);
+        }
+        for index in 0..self.lanes.len() {
+            while is_due(&self.lanes[index].held) {
+                show_front(&self.lanes[index].held, &mut show);
+                self.released(index as u32, 1, 0);
+            }
+        }
+    }
+
+    pub fn held_records(&self) -> usize {
+        self.early.len() + self.lanes.iter().map(|lane| lane.held.len()).sum::<usize>()
+    }
+
+    pub fn down(&self) -> usize {
+        self.lanes.iter().filter(|lane| !lane.is_up).count()
+    }
+
+    /// A broker may fill this many records of the buffer: all of it if it is the only one, more than its equal
+    /// share and less than all otherwise.
+    fn share(&self) -> usize {
+        match self.loads.len() {
+            0 | 1 => usize::MAX,
+            leaders => self.max_records * (leaders + 1) / (2 * leaders),
+        }
+    }
+
+    /// Which lanes take no more for now; a full one is open again below 80 % of its broker's share.
+    pub fn view(&mut self) -> LaneView {
+        let share = self.share();
+        for load in &mut self.loads {
+            let mark = if load.is_full { share / 5 * 4 } else { share };
+            load.is_full = load.records >= mark;
+        }
+        LaneView { full: self.lanes.iter().map(|lane| self.loads[lane.leader].is_full).collect() }
+    }
+}
+
+fn show_front(held: &Held, show: &mut impl FnMut(Token, usize)) {
+    if let Some(entry) = held.front() {
+        show(entry.token, entry.key.len() + entry.value.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handoff::murmur2;
+
+    fn batch_of(keys: &[&str]) -> Batch {
+        let mut batch = Batch::default();
+        for (index, key) in keys.iter().enumerate() {
+            batch.arena().extend_from_slice(key.as_bytes());
+            batch.commit(Token::nobody(index as u64), key.len() as u32, 0, 100);
+        }
+        batch
+    }
+
+    fn layout(leaders: &[i32], up: &[i32]) -> Layout {
+        Layout { leaders: leaders.to_vec(), up: up.to_vec() }
+    }
+
+    /// Nothing goes to a lane whose leader is not up; what waited goes first once it is.
+    #[test]
+    fn holds_until_the_leader_is_up_and_keeps_order() {
+        let mut lanes = Lanes::new(100);
+        let batch = batch_of(&["a", "a", "a"]);
+        assert_eq!(lanes.place(&batch, &batch.records()[0]), Place::Hold, "no partition is known");
+        lanes.apply(&layout(&[1], &[]));
+        assert_eq!(lanes.place(&batch, &batch.records()[1]), Place::Hold, "the leader is down");
+        lanes.apply(&layout(&[1], &[1]));
+        assert_eq!(lanes.place(&batch, &batch.records()[2]), Place::Hold, "older records wait");
+        let tokens: Vec<_> = lanes.waiting(0).iter().map(|entry| entry.token).collect();
+        assert_eq!(tokens, [0, 1, 2].map(Token::nobody));
+        lanes.released(0, 3, 3);
+        assert_eq!(lanes.place(&batch, &batch.records()[0]), Place::Go(0));
+    }
+
+    /// A topic that grows: held records move to the lanes that are theirs now, in order.
+    #[test]
+    fn growth_moves_held_records() {
+        let mut lanes = Lanes::new(100);
+        lanes.apply(&layout(&[1; 2], &[]));
+        let keys = ["a", "b", "c", "d", "a", "b"];
+        let batch = batch_of(&keys);
+        for record in batch.records() {
+            lanes.place(&batch, record);
+        }
+        lanes.apply(&layout(&[1; 5], &[1]));
+        assert_eq!(lanes.held_records(), keys.len());
+        for index in 0..5 {
+            let found: Vec<_> = lanes.waiting(index).iter().map(|entry| entry.key.to_vec()).collect();
+            assert!(found.iter().all(|key| partition_of(murmur2(key), 5) == index), "{found:?}");
+        }
+    }
+
+    /// G5 in small: one broker of two cannot take the whole buffer.
+    #[test]
+    fn a_slow_broker_fills_its_share_only() {
+        let mut lanes = Lanes::new(100);
+        lanes.apply(&layout(&[1, 2], &[1, 2]));
+        let key = ["a", "b", "c", "d"]
+            .into_iter()
+            .find(|key| partition_of(murmur2(key.as_bytes()), 2) == 0)
+            .unwrap();
+        let batch = batch_of(&[key]);
+        for _ in 0..75 {
+            assert!(lanes.view().takes(murmur2(key.as_bytes())));
+            lanes.place(&batch, &batch.records()[0]);
+        }
+        assert_eq!(lanes.view().full, [true, false]);
+        for _ in 0..14 {
+            lanes.ended(0);
+        }
+        assert_eq!(lanes.view().full, [true, false], "80 % is not reached yet");
+        lanes.ended(0);
+        lanes.ended(0);
+        assert_eq!(lanes.view().full, [false, false]);
+    }
+
+    #[test]
+    fn expires_by_age_and_at_the_end() {
+        let mut lanes = Lanes::new(100);
+        let batch = batch_of(&["a", "b"]);
+        lanes.place(&batch, &batch.records()[0]);
+        lanes.apply(&layout(&[-1, -1, -1], &[]));
+        lanes.place(&batch, &batch.records()[1]);
+        let mut seen = Vec::new();
+        lanes.expire(Some(100), |token, _| seen.push(token));
+        assert!(seen.is_empty());
+        lanes.expire(Some(101), |token, _| seen.push(token));
+        assert_eq!((seen.len(), lanes.held_records()), (2, 0));
+    }
+}

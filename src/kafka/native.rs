@@ -1,0 +1,290 @@
+//! The producer, and the librdkafka calls that rdkafka does not wrap: the only `unsafe` of the gateway.
+//!
+//! Owns the producer, its topic handle and its main queue. Never decides anything: it hands records over in one
+//! call a batch and reports what comes back. Why not `BaseProducer::send` and `poll`: a batch call sorted by
+//! partition costs less than half on every thread, and `poll(T)` always lasts T.
+
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::ptr;
+use std::sync::{Arc, Mutex};
+
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer as _};
+use rdkafka_sys as sys;
+use rdkafka_sys::rd_kafka_resp_err_t as Code;
+
+use super::errors::Persistence;
+use crate::handoff::{Token, lock};
+
+/// RD_KAFKA_PARTITION_UA: the client's partitioner decides (a macro, so not in the bindings).
+const ANY_PARTITION: i32 = -1;
+/// Delivery reports taken out of one event at a time.
+const REPORTS_A_CALL: usize = 1024;
+
+/// A record on its way into the client library.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    pub key: &'a [u8],
+    pub value: &'a [u8],
+    pub token: Token,
+}
+
+/// One record's end, as the client library tells it.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery<'a> {
+    pub token: Token,
+    pub code: Code,
+    pub persistence: Persistence,
+    /// Negative when the record never got a partition.
+    pub partition: i32,
+    pub key: &'a [u8],
+    pub value_len: usize,
+}
+
+/// Some of one event's delivery reports.
+pub struct Deliveries<'a>(&'a [*const sys::rd_kafka_message_t]);
+
+impl<'a> Deliveries<'a> {
+    pub fn iter(&self) -> impl Iterator<Item = Delivery<'a>> {
+        self.0.iter().map(|message| {
+            // SAFETY: this type is only made in `show_deliveries`, from pointers that librdkafka has just
+            // written and that live, with their keys, as long as the event: longer than 'a.
+            let (message, status) = unsafe { (&**message, sys::rd_kafka_message_status(*message)) };
+            let key = match message.key.is_null() {
+                true => &[][..],
+                // SAFETY: a key that is not null has `key_len` bytes, alive as said above.
+                false => unsafe { std::slice::from_raw_parts(message.key.cast::<u8>(), message.key_len) },
+            };
+            Delivery {
+                token: Token::from_bits(message._private as usize as u64),
+                code: message.err,
+                persistence: Persistence::from(status),
+                partition: message.partition,
+                key,
+                value_len: message.len,
+            }
+        })
+    }
+}
+
+/// What the main queue holds.
+pub enum Event<'a> {
+    Deliveries(Deliveries<'a>),
+    Statistics(&'a str),
+    /// An error that concerns the client, not one record. `fatal`: the producer can never produce again.
+    Error {
+        code: Code,
+        reason: &'a str,
+        fatal: bool,
+    },
+    Log {
+        level: i32,
+        text: &'a str,
+    },
+}
+
+/// A counted reference to a client's main queue; only good for waking whoever sleeps in it.
+struct QueueRef(*mut sys::rd_kafka_queue_t);
+
+// SAFETY: librdkafka's queues are locked inside; `rd_kafka_queue_yield` and `_destroy` may be called from any
+// thread while the reference is held, and this type offers nothing else.
+unsafe impl Send for QueueRef {}
+
+impl Drop for QueueRef {
+    fn drop(&mut self) {
+        // SAFETY: the reference came from `rd_kafka_queue_get_main` and is given back once.
+        unsafe { sys::rd_kafka_queue_destroy(self.0) }
+    }
+}
+
+/// Wakes the thread that sleeps in [`Native::poll`], whichever producer is current; a no-op while there is none.
+#[derive(Clone, Default)]
+pub struct Alarm(Arc<Mutex<Option<QueueRef>>>);
+
+impl Alarm {
+    pub fn ring(&self) {
+        if let Some(queue) = lock(&self.0).as_ref() {
+            // SAFETY: the reference keeps the queue alive, the lock keeps the reference.
+            unsafe { sys::rd_kafka_queue_yield(queue.0) }
+        }
+    }
+}
+
+/// See the module's text. Fields are dropped by hand in `Drop`, in the order that librdkafka asks for.
+pub struct Native {
+    producer: BaseProducer<DefaultProducerContext>,
+    queue: QueueRef,
+    topic: *mut sys::rd_kafka_topic_t,
+    alarm: Alarm,
+    messages: Vec<sys::rd_kafka_message_t>,
+    raw_reports: Vec<*const sys::rd_kafka_message_t>,
+}
+
+impl Native {
+    /// Builds a producer for one topic and makes `alarm` wake it.
+    pub fn new(config: &ClientConfig, topic: &str, alarm: &Alarm) -> KafkaResult<Self> {
+        let name = CString::new(topic)?;
+        let producer: BaseProducer<DefaultProducerContext> = config.create()?;
+        let client = producer.client().native_ptr();
+        // SAFETY: `client` lives as long as `producer`; the topic handle is destroyed before it (see `Drop`);
+        // a null configuration means the client's own.
+        let topic = unsafe { sys::rd_kafka_topic_new(client, name.as_ptr(), ptr::null_mut()) };
+        if topic.is_null() {
+            return Err(KafkaError::ClientCreation(format!(
+                "no handle for topic {}",
+                name.to_string_lossy()
+            )));
+        }
+        // SAFETY: as above; each call gives a reference of its own.
+        let (queue, for_alarm) = unsafe {
+            (QueueRef(sys::rd_kafka_queue_get_main(client)), QueueRef(sys::rd_kafka_queue_get_main(client)))
+        };
+        *lock(&alarm.0) = Some(for_alarm);
+        Ok(Self {
+            producer,
+            queue,
+            topic,
+            alarm: alarm.clone(),
+            messages: Vec::new(),
+            raw_reports: vec![ptr::null(); REPORTS_A_CALL],
+        })
+    }
+
+    /// Hands records over, the partition left to the client (a partition named by us that vanishes meanwhile
+    /// would leak the record). Keys and values are copied. `refused` gets the position and the code of each
+    /// record that was not taken; how many were.
+    pub fn produce<'a>(
+        &mut self,
+        records: impl Iterator<Item = Outgoing<'a>>,
+        mut refused: impl FnMut(usize, Code),
+    ) -> usize {
+        self.messages.clear();
+        self.messages.extend(records.map(|record| sys::rd_kafka_message_t {
+            err: Code::RD_KAFKA_RESP_ERR_NO_ERROR,
+            rkt: ptr::null_mut(),
+            partition: ANY_PARTITION,
+            payload: record.value.as_ptr() as *mut c_void,
+            len: record.value.len(),
+            key: record.key.as_ptr() as *mut c_void,
+            key_len: record.key.len(),
+            offset: 0,
+            _private: record.token.to_bits() as usize as *mut c_void,
+        }));
+        let count = self.messages.len();
+        if count == 0 {
+            return 0;
+        }
+        // SAFETY: `topic` is alive (see `Drop`). `messages` holds `count` initialised entries whose pointers
+        // borrow from `records`, whose items live for 'a, longer than this call; F_COPY makes librdkafka copy
+        // key and value before it returns and never write through them. `_private` is a number to it.
+        let taken = unsafe {
+            sys::rd_kafka_produce_batch(
+                self.topic,
+                ANY_PARTITION,
+                sys::RD_KAFKA_MSG_F_COPY,
+                self.messages.as_mut_ptr(),
+                count as i32,
+            )
+        };
+        if taken as usize != count {
+            for (position, message) in self.messages.iter().enumerate() {
+                if message.err != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    refused(position, message.err);
+                }
+            }
+        }
+        // No pointer outlives the records it borrows from.
+        self.messages.clear();
+        taken as usize
+    }
+
+    /// Sleeps until something happens, the alarm rings or `timeout_ms` is over; shows what happened. False:
+    /// nothing did.
+    pub fn poll(&mut self, timeout_ms: i32, mut show: impl FnMut(Event<'_>)) -> bool {
+        // SAFETY: the queue reference is alive; the event belongs to us until it is destroyed below.
+        let event = unsafe { sys::rd_kafka_queue_poll(self.queue.0, timeout_ms) };
+        if event.is_null() {
+            return false;
+        }
+        // SAFETY: `event` is not null and alive.
+        match unsafe { sys::rd_kafka_event_type(event) } {
+            sys::RD_KAFKA_EVENT_DR => self.show_deliveries(event, &mut show),
+            sys::RD_KAFKA_EVENT_STATS => {
+                // SAFETY: a statistics event holds a NUL-terminated text that lives as long as the event.
+                let text = unsafe { text_of(sys::rd_kafka_event_stats(event)) };
+                show(Event::Statistics(&text));
+            }
+            sys::RD_KAFKA_EVENT_ERROR => {
+                // SAFETY: an error event holds a code and a NUL-terminated text that live as long as the event.
+                let (code, reason) = unsafe {
+                    (sys::rd_kafka_event_error(event), text_of(sys::rd_kafka_event_error_string(event)))
+                };
+                show(Event::Error { code, reason: &reason, fatal: code == Code::RD_KAFKA_RESP_ERR__FATAL });
+            }
+            sys::RD_KAFKA_EVENT_LOG => {
+                let (mut facility, mut text, mut level) = (ptr::null::<c_char>(), ptr::null::<c_char>(), 0);
+                // SAFETY: the three places outlive the call; the texts live as long as the event.
+                let status = unsafe { sys::rd_kafka_event_log(event, &mut facility, &mut text, &mut level) };
+                if status == 0 {
+                    // SAFETY: set by the successful call above.
+                    let text = unsafe { text_of(text) };
+                    show(Event::Log { level, text: &text });
+                }
+            }
+            _ => {}
+        }
+        // SAFETY: ours, and not used after this.
+        unsafe { sys::rd_kafka_event_destroy(event) };
+        true
+    }
+
+    fn show_deliveries(&mut self, event: *mut sys::rd_kafka_event_t, show: &mut impl FnMut(Event<'_>)) {
+        loop {
+            // SAFETY: `event` is a delivery event; `raw_reports` has room for as many pointers as we say.
+            let count = unsafe {
+                sys::rd_kafka_event_message_array(
+                    event,
+                    self.raw_reports.as_mut_ptr(),
+                    self.raw_reports.len(),
+                )
+            };
+            if count == 0 {
+                return;
+            }
+            show(Event::Deliveries(Deliveries(&self.raw_reports[..count])));
+        }
+    }
+
+    /// Sends at once what lingers. Lasts at most `timeout_ms`; reports are not served meanwhile.
+    pub fn flush(&self, timeout_ms: i32) {
+        // SAFETY: the client lives as long as `producer`. A timeout is an expected answer.
+        unsafe { sys::rd_kafka_flush(self.producer.client().native_ptr(), timeout_ms) };
+    }
+
+    /// Gives up on everything inside: each record comes back as a delivery that says what is known of it.
+    pub fn purge(&self) {
+        let flags = sys::RD_KAFKA_PURGE_F_QUEUE | sys::RD_KAFKA_PURGE_F_INFLIGHT;
+        // SAFETY: the client lives as long as `producer`; both flags are valid for a producer.
+        unsafe { sys::rd_kafka_purge(self.producer.client().native_ptr(), flags) };
+    }
+}
+
+impl Drop for Native {
+    fn drop(&mut self) {
+        *lock(&self.alarm.0) = None;
+        // SAFETY: the handle is ours and not used again; `producer`, and with it the client, is dropped after
+        // this body. `queue` gives its reference back when it is dropped, which may be later.
+        unsafe { sys::rd_kafka_topic_destroy(self.topic) };
+    }
+}
+
+/// # Safety
+/// `text` is null or points to a NUL-terminated text that is alive during the call.
+unsafe fn text_of(text: *const c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: promised by the caller.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}

@@ -1,0 +1,209 @@
+//! The topic before the first record: described, created if absent, never altered, and seen by all (S0-R5, G16).
+//!
+//! Runs on a helper thread with a client of its own, because every question to a cluster may take its time; the
+//! Kafka thread goes on collecting records meanwhile. The answer crosses by a channel, once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::KafkaResult;
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::client;
+use super::options::{Bootstrap, KafkaOptions};
+
+/// One question to the cluster lasts at most this long, so that a shutdown never waits longer.
+const QUESTION: Duration = Duration::from_millis(1000);
+/// Pause between two questions that were answered, but not as hoped.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Same complaint about the cluster at most once in so many attempts.
+const COMPLAINT_EVERY: u32 = 10;
+/// What the client library takes unless told otherwise (message.max.bytes).
+const CLIENT_MAX_BYTES: usize = 1_000_000;
+/// Record batch header, record header and varints: what a lone record costs on top of key and value.
+const FRAMING_BYTES: usize = 128;
+
+/// The topic as it was found or made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicReady {
+    pub partitions: usize,
+    /// Key and value together, in bytes.
+    pub max_record_bytes: usize,
+}
+
+/// The helper thread at work. Dropped, it ends within one question.
+pub struct TopicGate {
+    answer: Receiver<TopicReady>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl TopicGate {
+    /// Starts looking. `wake` is called once the answer is there.
+    pub fn start(
+        options: KafkaOptions,
+        servers: String,
+        wake: impl Fn() + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (sender, answer) = bounded(1);
+        let stop = Arc::new(AtomicBool::new(false));
+        let asked_to_stop = stop.clone();
+        let thread = thread::Builder::new().name("sluice-topic".into()).spawn(move || {
+            let is_stopped = || asked_to_stop.load(SeqCst);
+            look(&options, &servers, &is_stopped, &sender);
+            wake();
+        })?;
+        Ok(Self { answer, stop, thread: Some(thread) })
+    }
+
+    /// The answer, if it is there.
+    pub fn answer(&self) -> Option<TopicReady> {
+        self.answer.try_recv().ok()
+    }
+}
+
+impl Drop for TopicGate {
+    fn drop(&mut self) {
+        self.stop.store(true, SeqCst);
+        if let Some(thread) = self.thread.take() {
+            // A panic there was reported by its thread; nothing to add here.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn look(options: &KafkaOptions, servers: &str, is_stopped: &dyn Fn() -> bool, answer: &Sender<TopicReady>) {
+    let mut config = client::common(options, servers);
+    config.set("allow.auto.create.topics", "false");
+    let admin: AdminClient<DefaultClientContext> = match config.create() {
+        Ok(admin) => admin,
+        Err(error) => {
+            log::error!(target: "kafka", "client.failed reason=\"{error}\"");
+            return;
+        }
+    };
+    let mut attempts = 0;
+    let mut created = false;
+    let mut seen_before = None;
+    while !is_stopped() {
+        match describe(&admin, &options.topic) {
+            // The same complete picture twice: every broker asked has heard of the topic.
+            Ok(Found::Complete(partitions)) if seen_before == Some(partitions) => {
+                let max_record_bytes = max_record_bytes(&admin, options);
+                log::info!(target: "kafka", "topic.ready name={} partitions={partitions} created={created}", options.topic);
+                let _ = answer.send(TopicReady { partitions, max_record_bytes });
+                return;
+            }
+            Ok(Found::Complete(partitions)) => {
+                seen_before = Some(partitions);
+                continue;
+            }
+            Ok(Found::Leaderless(count)) => {
+                seen_before = None;
+                complain(&mut attempts, || {
+                    format!("topic.waiting name={} leaderless={count}", options.topic)
+                });
+            }
+            Ok(Found::Absent) => {
+                seen_before = None;
+                match create(&admin, options) {
+                    Ok(()) => {
+                        created = true;
+                        log::info!(target: "kafka", "topic.created name={} partitions={}", options.topic, options.partitions);
+                    }
+                    Err(reason) => complain(&mut attempts, || {
+                        format!(
+                            "topic.absent name={} reason=\"{reason}\" hint=\"create it, or allow this client to\"",
+                            options.topic
+                        )
+                    }),
+                }
+            }
+            Err(error) => {
+                seen_before = None;
+                complain(&mut attempts, || format!("kafka.waiting bootstrap={servers} reason=\"{error}\""));
+            }
+        }
+        thread::park_timeout(PAUSE);
+    }
+}
+
+fn complain(attempts: &mut u32, text: impl Fn() -> String) {
+    if attempts.is_multiple_of(COMPLAINT_EVERY) {
+        log::warn!(target: "kafka", "{}", text());
+    }
+    *attempts += 1;
+}
+
+enum Found {
+    Complete(usize),
+    Leaderless(usize),
+    Absent,
+}
+
+fn describe(admin: &AdminClient<DefaultClientContext>, name: &str) -> KafkaResult<Found> {
+    let metadata = admin.inner().fetch_metadata(Some(name), QUESTION)?;
+    let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else {
+        return Ok(Found::Absent);
+    };
+    if let Some(error) = topic.error() {
+        let code = RDKafkaErrorCode::from(error);
+        return match code {
+            RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => Ok(Found::Absent),
+            _ => Err(rdkafka::error::KafkaError::MetadataFetch(code)),
+        };
+    }
+    let leaderless = topic.partitions().iter().filter(|partition| partition.leader() < 0).count();
+    Ok(match (topic.partitions().len(), leaderless) {
+        (0, _) => Found::Absent,
+        (count, 0) => Found::Complete(count),
+        (_, leaderless) => Found::Leaderless(leaderless),
+    })
+}
+
+fn create(admin: &AdminClient<DefaultClientContext>, options: &KafkaOptions) -> Result<(), String> {
+    let min_insync = options.min_insync_replicas.to_string();
+    let topic = NewTopic::new(
+        &options.topic,
+        options.partitions,
+        TopicReplication::Fixed(options.replication_factor),
+    )
+    .set("cleanup.policy", "delete")
+    .set("compression.type", "producer")
+    .set("min.insync.replicas", &min_insync);
+    let asked = AdminOptions::new().request_timeout(Some(5 * QUESTION)).operation_timeout(Some(5 * QUESTION));
+    match pollster::block_on(admin.create_topics([&topic], &asked)) {
+        Err(error) => Err(error.to_string()),
+        Ok(results) => match results.into_iter().next() {
+            // Somebody else was quicker: it exists, that is all we want.
+            Some(Ok(_)) | Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
+            Some(Err((_, code))) => Err(code.to_string()),
+            None => Err("no answer".into()),
+        },
+    }
+}
+
+/// The largest record that topic and client both take; the client's limit where the topic's cannot be read.
+fn max_record_bytes(admin: &AdminClient<DefaultClientContext>, options: &KafkaOptions) -> usize {
+    let passed = options.passthrough.iter().find(|(property, _)| property == "message.max.bytes");
+    let client = passed.and_then(|(_, value)| value.parse().ok()).unwrap_or(CLIENT_MAX_BYTES);
+    let topic = match options.bootstrap {
+        // The mock cluster has no admin interface: asking it would only take its time.
+        Bootstrap::Embedded => None,
+        Bootstrap::Servers(_) => topic_max_bytes(admin, &options.topic),
+    };
+    client.min(topic.unwrap_or(client)).saturating_sub(FRAMING_BYTES)
+}
+
+fn topic_max_bytes(admin: &AdminClient<DefaultClientContext>, name: &str) -> Option<usize> {
+    let asked = AdminOptions::new().request_timeout(Some(QUESTION));
+    let results =
+        pollster::block_on(admin.describe_configs([&ResourceSpecifier::Topic(name)], &asked)).ok()?;
+    let resource = results.into_iter().next()?.ok()?;
+    resource.get("max.message.bytes")?.value.as_ref()?.parse().ok()
+}

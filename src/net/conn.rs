@@ -1,0 +1,235 @@
+//! One connection: its stream, its session, and the bytes in between.
+
+use std::io::{self, ErrorKind};
+
+use super::desk::Desk;
+use super::stream::Stream;
+use crate::handoff::PollEnd;
+use crate::session::{AdminSession, AdminView, Now, Stop, TcpSession};
+
+/// Answers are made until this many bytes wait to be written.
+const OUT_LIMIT_BYTES: usize = 16 << 10;
+
+/// Who speaks on a connection.
+pub enum Session {
+    Tcp(TcpSession),
+    Admin(AdminSession),
+}
+
+/// What a connection waits for when it is not in the ready list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// The peer's bytes.
+    Bytes,
+    /// A turn: it is in the ready list.
+    Turn,
+    /// Its parked record's lane.
+    Lane,
+    /// The peer reading its answers.
+    Answers,
+    /// Nothing more is read; the last answers and their writing.
+    End,
+}
+
+/// How one turn of a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Read as much as one turn may: another turn is due.
+    Again,
+    /// Read everything there was.
+    Idle,
+    /// Stopped with messages in hand.
+    Stopped(Stop),
+    /// The peer has finished and everything it sent was taken.
+    Ended,
+    /// The stream failed.
+    Gone,
+}
+
+/// See the module's text.
+pub struct Conn<S> {
+    pub stream: S,
+    pub session: Session,
+    pub generation: u16,
+    pub wait: Wait,
+    /// The kernel said that the peer has finished; there may be bytes before that end.
+    pub half_closed: bool,
+    /// Bytes read and not taken: the start of a message, or whole ones that found no room.
+    partial: Vec<u8>,
+    /// `partial` holds whole messages.
+    has_work: bool,
+    ended: bool,
+    out: Vec<u8>,
+    written: usize,
+    /// Moment of the last byte in or out on an admin connection, gateway's clock.
+    pub touched_us: u64,
+}
+
+impl<S: Stream> Conn<S> {
+    pub fn new(stream: S, session: Session, generation: u16, now_us: u64) -> Self {
+        Self {
+            stream,
+            session,
+            generation,
+            wait: Wait::Bytes,
+            half_closed: false,
+            partial: Vec::new(),
+            has_work: false,
+            ended: false,
+            out: Vec::new(),
+            written: 0,
+            touched_us: now_us,
+        }
+    }
+
+    /// One turn of reading: at most one read, and as many messages as there is room for.
+    pub fn read(&mut self, slot: u32, desk: &mut Desk, end: &mut PollEnd, now: Now) -> After {
+        if self.has_work || self.ended {
+            return self.read_held(slot, desk, end, now);
+        }
+        let tight = desk.is_tight();
+        let start = desk.stage(&self.partial);
+        let got = match tight {
+            false => self.stream.read(desk.read_area()),
+            true => self.stream.peek(desk.read_area()),
+        };
+        let count = match got {
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return After::Idle,
+            Err(error) if error.kind() == ErrorKind::Interrupted => return After::Again,
+            Err(_) => return After::Gone,
+        };
+        let is_short = count < desk.read_area().len();
+        self.ended = count == 0 || (tight && self.half_closed && is_short);
+        let tail = self.partial.len();
+        let (consumed, stop) = {
+            let Session::Tcp(session) = &mut self.session else { return After::Gone };
+            desk.feed_staged(
+                session,
+                start..start + tail + count,
+                self.ended,
+                (slot, self.generation),
+                end,
+                now,
+                &self.stream.peer(),
+            )
+        };
+        if tight {
+            // What was not taken stays where it is: in the kernel.
+            if consumed > tail && self.stream.discard(consumed - tail).is_err() {
+                return After::Gone;
+            }
+            if self.ended && stop.is_some() {
+                self.ended = false;
+            }
+            desk.release(&mut self.partial, consumed.min(tail));
+        } else {
+            desk.keep(&mut self.partial, start + consumed..start + tail + count);
+            self.has_work = stop.is_some();
+        }
+        match stop {
+            Some(stop) => After::Stopped(stop),
+            None if self.ended => After::Ended,
+            None if is_short && !self.half_closed => After::Idle,
+            None => After::Again,
+        }
+    }
+
+    /// Goes on with what was read before; reads nothing new.
+    fn read_held(&mut self, slot: u32, desk: &mut Desk, end: &mut PollEnd, now: Now) -> After {
+        let Session::Tcp(session) = &mut self.session else { return After::Gone };
+        let peer = self.stream.peer();
+        let (consumed, stop) =
+            desk.feed(session, &mut self.partial, self.ended, (slot, self.generation), end, now, &peer);
+        desk.release(&mut self.partial, consumed);
+        self.has_work = stop.is_some();
+        match stop {
+            Some(stop) => After::Stopped(stop),
+            None if self.ended => After::Ended,
+            None => After::Again,
+        }
+    }
+
+    /// One turn of an admin connection.
+    pub fn serve_admin(&mut self, desk: &mut Desk, view: &dyn AdminView, now: Now) -> After {
+        let Session::Admin(session) = &mut self.session else { return After::Gone };
+        self.touched_us = now.us;
+        let start = desk.stage(&self.partial);
+        let count = match self.stream.read(desk.read_area()) {
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return After::Idle,
+            Err(error) if error.kind() == ErrorKind::Interrupted => return After::Again,
+            Err(_) => return After::Gone,
+        };
+        let tail = self.partial.len();
+        let staged = start..start + tail + count;
+        let consumed = session.receive(desk.staged(staged.clone()), count == 0, view, &mut self.out);
+        let finished = session.finished();
+        desk.keep(&mut self.partial, staged.start + consumed..staged.end);
+        match () {
+            () if count == 0 || finished => After::Ended,
+            () if self.partial.len() > desk.read_area().len() / 2 => After::Gone,
+            () => After::Again,
+        }
+    }
+
+    /// Writes what there is to write. `Ok(true)`: all of it is out.
+    pub fn write(&mut self) -> io::Result<bool> {
+        loop {
+            if let Session::Tcp(session) = &mut self.session {
+                session.write_answers(&mut self.out, OUT_LIMIT_BYTES);
+            }
+            if self.out.is_empty() {
+                return Ok(true);
+            }
+            while self.written < self.out.len() {
+                match self.stream.write(&self.out[self.written..]) {
+                    Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                    Ok(count) => self.written += count,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            self.written = 0;
+            self.out = Vec::new();
+        }
+    }
+
+    /// Writes the last answer line if every message has its answer. `Ok(true)`: nothing more will be said.
+    pub fn close_account(&mut self) -> io::Result<bool> {
+        if !self.write()? {
+            return Ok(false);
+        }
+        let Session::Tcp(session) = &mut self.session else { return Ok(true) };
+        if !session.close_account(&mut self.out) {
+            return Ok(false);
+        }
+        self.write()
+    }
+
+    pub fn tcp(&mut self) -> Option<&mut TcpSession> {
+        match &mut self.session {
+            Session::Tcp(session) => Some(session),
+            Session::Admin(_) => None,
+        }
+    }
+
+    pub fn is_admin(&self) -> bool {
+        matches!(self.session, Session::Admin(_))
+    }
+
+    /// Bytes of whole messages read and not taken.
+    pub fn work_bytes(&self) -> usize {
+        if self.has_work { self.partial.len() } else { 0 }
+    }
+
+    /// Whether answers wait for the peer to read.
+    pub fn is_write_blocked(&self) -> bool {
+        !self.out.is_empty()
+    }
+
+    pub fn take_partial(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.partial)
+    }
+}

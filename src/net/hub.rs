@@ -1,0 +1,514 @@
+//! All connections and whose turn it is: reading in fair turns, pausing at the high mark, writing answers.
+//!
+//! Owns readiness as the kernel last reported it and as we want it (edge-triggered: an edge is owed only after
+//! `WouldBlock`, so whoever was paused is read at once when it may go on). Knows streams, not sockets: the
+//! simulation runs this very code.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+
+use super::conn::{After, Conn, Session, Wait};
+use super::desk::Desk;
+use super::options::NetOptions;
+use super::stream::Stream;
+use super::table::Table;
+use crate::handoff::{Cause, HOST_SLOT, PollEnd, Receipt, Report};
+use crate::pipeline::ValueFormat;
+use crate::session::{AdminSession, AdminView, Now, Stop, TcpOptions, TcpSession};
+
+/// Records that one turn of all connections takes at most, so that receipts and answers get theirs.
+const TURN_RECORDS: usize = 8192;
+/// An admin connection that says nothing for so long is closed, in microseconds.
+const ADMIN_IDLE_US: u64 = 30_000_000;
+
+/// What the connections look like, for metrics and the state dump.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HubStats {
+    pub tcp_connections: usize,
+    pub health_connections: usize,
+    /// Paused connections: the buffer is full, their lane is full, they do not read their answers.
+    pub paused_queue: usize,
+    pub paused_lane: usize,
+    pub paused_answers: usize,
+    pub paused_seconds: f64,
+    /// Bytes of messages and answers held over all connections.
+    pub held_bytes: usize,
+    pub rejects: Vec<(&'static str, u64)>,
+    pub unread_bytes: u64,
+    pub accepted_connections: u64,
+    pub accept_errors: u64,
+    pub loop_turns: u64,
+    /// Paused connections by name, at most [`HubStats::MAX_NAMED`] of them (G7).
+    pub paused: Vec<(SocketAddr, &'static str)>,
+}
+
+impl HubStats {
+    pub const MAX_NAMED: usize = 100;
+}
+
+/// See the module's text.
+pub struct Hub<S> {
+    table: Table<S>,
+    desk: Desk,
+    pub end: PollEnd,
+    tcp: TcpOptions,
+    metrics_path: Option<Arc<str>>,
+    ready: VecDeque<u32>,
+    admin_ready: Vec<u32>,
+    /// Connections with answers to write.
+    dirty: Vec<u32>,
+    lane_waiting: Vec<u32>,
+    admins: usize,
+    /// No room: nobody is read until the low mark.
+    blocked: bool,
+    draining: bool,
+    paused_us: u64,
+    last_turn_us: u64,
+    unread_bytes: u64,
+}
+
+impl<S: Stream> Hub<S> {
+    pub fn new(
+        net: &NetOptions,
+        tcp: &TcpOptions,
+        format: ValueFormat,
+        metrics_path: Option<Arc<str>>,
+        excerpts: bool,
+        end: PollEnd,
+    ) -> Self {
+        Self {
+            table: Table::default(),
+            desk: Desk::new(net, tcp, format, excerpts),
+            end,
+            tcp: tcp.clone(),
+            metrics_path,
+            ready: VecDeque::new(),
+            admin_ready: Vec::new(),
+            dirty: Vec::new(),
+            lane_waiting: Vec::new(),
+            admins: 0,
+            blocked: false,
+            draining: false,
+            paused_us: 0,
+            last_turn_us: 0,
+            unread_bytes: 0,
+        }
+    }
+
+    /// Takes a new sender in; `register` gets the stream and the token for its events, and may refuse.
+    pub fn add_tcp<E>(
+        &mut self,
+        stream: S,
+        now: Now,
+        register: impl FnOnce(&mut S, u32, u16) -> Result<(), E>,
+    ) -> Result<u32, E> {
+        let session = Session::Tcp(TcpSession::new(&self.tcp));
+        self.add(stream, session, now, register)
+    }
+
+    /// The same for a connection of the health listener.
+    pub fn add_admin<E>(
+        &mut self,
+        stream: S,
+        now: Now,
+        register: impl FnOnce(&mut S, u32, u16) -> Result<(), E>,
+    ) -> Result<u32, E> {
+        let session = Session::Admin(AdminSession::new(self.metrics_path.clone()));
+        let slot = self.add(stream, session, now, register)?;
+        self.admins += 1;
+        Ok(slot)
+    }
+
+    fn add<E>(
+        &mut self,
+        stream: S,
+        session: Session,
+        now: Now,
+        register: impl FnOnce(&mut S, u32, u16) -> Result<(), E>,
+    ) -> Result<u32, E> {
+        let mut generation_given = 0;
+        let slot = self.table.insert(|_, generation| {
+            generation_given = generation;
+            Conn::new(stream, session, generation, now.us)
+        });
+        let conn = self.table.get(slot).expect("inserted above");
+        match register(&mut conn.stream, slot, generation_given) {
+            Ok(()) => Ok(slot),
+            Err(error) => {
+                self.table.remove(slot);
+                Err(error)
+            }
+        }
+    }
+
+    /// The kernel reported a connection readable; `half_closed`: the peer will send nothing more.
+    pub fn readable(&mut self, slot: u32, generation: u16, half_closed: bool) {
+        let Some(conn) = self.table.at(slot, generation) else { return };
+        conn.half_closed |= half_closed;
+        if conn.wait == Wait::Bytes {
+            conn.wait = Wait::Turn;
+            match conn.is_admin() {
+                true => self.admin_ready.push(slot),
+                false => self.ready.push_back(slot),
+            }
+        }
+    }
+
+    /// The kernel reported that a connection takes bytes again.
+    pub fn writable(&mut self, slot: u32, generation: u16) {
+        if self.table.at(slot, generation).is_some_and(|conn| conn.is_write_blocked()) {
+            self.dirty.push(slot);
+        }
+    }
+
+    pub fn has_reports(&self) -> bool {
+        self.end.has_reports()
+    }
+
+    /// Whether a turn of reading would find work now.
+    pub fn has_turns(&self) -> bool {
+        !self.admin_ready.is_empty() || (!self.blocked && !self.ready.is_empty())
+    }
+
+    /// Phase "receipts": takes all reports of the Kafka thread.
+    pub fn take_reports(&mut self, now: Now) {
+        while let Some(report) = self.end.next_report() {
+            match report {
+                Report::Receipts(receipts) => {
+                    for receipt in &receipts {
+                        self.settle(receipt, now);
+                    }
+                }
+                Report::Lanes(lanes) => {
+                    self.desk.lanes = lanes;
+                    self.wake_lane_waiters();
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self, receipt: &Receipt, now: Now) {
+        let slot = receipt.to.slot;
+        if slot == HOST_SLOT {
+            self.end.shared.hosts.settle(receipt);
+            return;
+        }
+        let Some(conn) = self.table.at(slot, receipt.to.generation) else {
+            if receipt.outcome == crate::event::Outcome::NotStored {
+                self.end.shared.ledger.lose(1);
+            }
+            return;
+        };
+        let Some(session) = conn.tcp() else { return };
+        if let Some(latency_us) = session.settle(receipt, now.us) {
+            self.end.shared.latency.record_n(latency_us, 1);
+            if self.dirty.last() != Some(&slot) {
+                self.dirty.push(slot);
+            }
+        }
+    }
+
+    fn wake_lane_waiters(&mut self) {
+        let (table, ready, lanes) = (&mut self.table, &mut self.ready, &self.desk.lanes);
+        self.lane_waiting.retain(|slot| {
+            let Some(conn) = table.get(*slot) else { return false };
+            let parked = conn.tcp().and_then(|session| session.parked_hash());
+            if parked.is_some_and(|hash| !lanes.takes(hash)) {
+                return true;
+            }
+            conn.wait = Wait::Turn;
+            ready.push_back(*slot);
+            false
+        });
+    }
+
+    /// Phases "read" and "submit": one fair turn over the ready connections.
+    pub fn read_turn(&mut self, now: Now) {
+        self.book_pauses(now.us);
+        if self.blocked && !self.try_resume() {
+            return;
+        }
+        self.desk.room = self.end.shared.budget.room();
+        self.desk.max_record_bytes = match self.end.shared.board.max_record_bytes.get() {
+            0 => usize::MAX,
+            bytes => bytes as usize,
+        };
+        let records_before = self.desk.room.records;
+        for _ in 0..self.ready.len() {
+            let Some(slot) = self.ready.pop_front() else { break };
+            let Some(conn) = self.table.get(slot) else { continue };
+            if conn.wait != Wait::Turn {
+                continue;
+            }
+            let after = conn.read(slot, &mut self.desk, &mut self.end, now);
+            if !self.sort_in(slot, after, now) {
+                break;
+            }
+            if records_before - self.desk.room.records >= TURN_RECORDS {
+                break;
+            }
+        }
+        if !self.end.submit() && self.end.batch.is_full() {
+            self.block();
+        }
+        self.end.announce();
+    }
+
+    /// Puts a connection where its turn leaves it. False: no room, the turn is over for all.
+    fn sort_in(&mut self, slot: u32, after: After, now: Now) -> bool {
+        self.note_answers(slot);
+        let Some(conn) = self.table.get(slot) else { return true };
+        match after {
+            After::Again => {
+                if conn.is_write_blocked() {
+                    conn.wait = Wait::Answers;
+                } else {
+                    self.ready.push_back(slot);
+                }
+            }
+            After::Idle => {
+                conn.wait = Wait::Bytes;
+                if self.draining {
+                    self.end_reading(slot);
+                }
+            }
+            After::Stopped(Stop::Room | Stop::Batch) => {
+                self.ready.push_front(slot);
+                self.block();
+                return false;
+            }
+            After::Stopped(Stop::Lane) => {
+                conn.wait = Wait::Lane;
+                self.lane_waiting.push(slot);
+            }
+            After::Stopped(Stop::Answers) => conn.wait = Wait::Answers,
+            After::Ended => self.end_reading(slot),
+            After::Gone => self.remove(slot, now),
+        }
+        true
+    }
+
+    /// Nothing more is read from this connection: a silent one is closed, one with answers gets them first.
+    fn end_reading(&mut self, slot: u32) {
+        if let Some(conn) = self.table.get(slot) {
+            conn.wait = Wait::End;
+            self.dirty.push(slot);
+        }
+    }
+
+    /// Answers that a turn made possible (refusals) are written in this same loop.
+    fn note_answers(&mut self, slot: u32) {
+        let Some(conn) = self.table.get(slot) else { return };
+        let Some(session) = conn.tcp() else { return };
+        if session.wants_answers() {
+            self.dirty.push(slot);
+        }
+    }
+
+    fn block(&mut self) {
+        self.blocked = true;
+        self.try_resume();
+    }
+
+    /// Clears the pause if the low mark is reached and the open batch has room.
+    fn try_resume(&mut self) -> bool {
+        let is_clear = self.end.submit() || !self.end.batch.is_full();
+        // The Kafka thread looks at the flag after it gave room back: set first, look at the mark afterwards.
+        self.end.shared.paused.store(true, SeqCst);
+        self.blocked = !(is_clear && self.end.shared.budget.is_low());
+        if !self.blocked {
+            self.end.shared.paused.store(false, SeqCst);
+        }
+        !self.blocked
+    }
+
+    fn book_pauses(&mut self, now_us: u64) {
+        let queue = if self.blocked { self.ready.len() } else { 0 };
+        let paused = (queue + self.lane_waiting.len()) as u64;
+        self.paused_us += paused * now_us.saturating_sub(self.last_turn_us);
+        self.last_turn_us = now_us;
+    }
+
+    /// Phase "admin": answers on the health listener.
+    pub fn serve_admins(&mut self, view: &dyn AdminView, now: Now) {
+        for slot in std::mem::take(&mut self.admin_ready) {
+            let Some(conn) = self.table.get(slot) else { continue };
+            let after = conn.serve_admin(&mut self.desk, view, now);
+            match (after, conn.write()) {
+                (After::Gone, _) | (_, Err(_)) => self.remove(slot, now),
+                (After::Ended, Ok(true)) => self.finish(slot, now),
+                (After::Ended, Ok(false)) => conn.wait = Wait::End,
+                (After::Again, Ok(true)) => self.admin_ready.push(slot),
+                (After::Again, Ok(false)) => conn.wait = Wait::Answers,
+                (After::Idle | After::Stopped(_), Ok(_)) => conn.wait = Wait::Bytes,
+            }
+        }
+    }
+
+    pub fn wants_view(&self) -> bool {
+        !self.admin_ready.is_empty()
+    }
+
+    /// Phase "write": answers that are certain.
+    pub fn write_turn(&mut self, now: Now) {
+        for slot in std::mem::take(&mut self.dirty) {
+            let Some(conn) = self.table.get(slot) else { continue };
+            let result = match conn.wait {
+                Wait::End => conn.close_account(),
+                _ => conn.write(),
+            };
+            match (conn.wait, result) {
+                (_, Err(_)) => self.remove(slot, now),
+                (Wait::End, Ok(true)) => self.finish(slot, now),
+                (Wait::Answers, Ok(true)) => {
+                    conn.wait = Wait::Turn;
+                    match conn.is_admin() {
+                        true => self.admin_ready.push(slot),
+                        false => self.ready.push_back(slot),
+                    }
+                }
+                (Wait::Bytes | Wait::Turn, Ok(false)) if !conn.is_admin() => {
+                    // It does not read its answers: it is not read either.
+                    conn.wait = Wait::Answers;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The last byte is written.
+    fn finish(&mut self, slot: u32, now: Now) {
+        if let Some(conn) = self.table.get(slot) {
+            let _ = conn.stream.finish();
+        }
+        self.remove(slot, now);
+    }
+
+    fn remove(&mut self, slot: u32, now: Now) {
+        let Some(mut conn) = self.table.remove(slot) else { return };
+        if conn.is_admin() {
+            self.admins -= 1;
+        }
+        if let Some(session) = conn.tcp() {
+            let parked = session.give_up_parked(Cause::ShuttingDown, now.us);
+            let untold = session.untold();
+            let ledger = &self.end.shared.ledger;
+            if parked.is_some() {
+                ledger.accept(1);
+                ledger.credit(crate::event::Outcome::NotStored, 1);
+            }
+            ledger.lose(untold + u64::from(parked == Some(false)));
+        }
+        let mut partial = conn.take_partial();
+        let length = partial.len();
+        self.desk.release(&mut partial, length);
+    }
+
+    /// Every connection is read to its end or until nothing is there, and nobody new is expected.
+    pub fn start_draining(&mut self) {
+        self.draining = true;
+        for slot in self.table.slots() {
+            let Some(conn) = self.table.get(slot) else { continue };
+            if conn.wait == Wait::Bytes && !conn.is_admin() {
+                conn.wait = Wait::Turn;
+                self.ready.push_back(slot);
+            }
+        }
+    }
+
+    /// Whether every sender has been read to its end.
+    pub fn is_read_out(&self) -> bool {
+        let still_read = |wait| matches!(wait, Wait::Bytes | Wait::Turn | Wait::Lane | Wait::Answers);
+        !self.table.iter().any(|(_, conn)| !conn.is_admin() && still_read(conn.wait))
+    }
+
+    /// Reads no more from anybody. What was not taken is counted; parked records end as not stored.
+    pub fn stop_reading(&mut self, now: Now) {
+        self.draining = true;
+        self.ready.clear();
+        self.lane_waiting.clear();
+        for slot in self.table.slots() {
+            let Some(conn) = self.table.get(slot) else { continue };
+            if conn.is_admin() || conn.wait == Wait::End {
+                continue;
+            }
+            conn.wait = Wait::End;
+            self.unread_bytes += conn.work_bytes() as u64;
+            while let Ok(count) = conn.stream.peek(self.desk.read_area()) {
+                if count == 0 || conn.stream.discard(count).is_err() {
+                    break;
+                }
+                self.unread_bytes += count as u64;
+            }
+            if let Some(told) =
+                conn.tcp().and_then(|session| session.give_up_parked(Cause::ShuttingDown, now.us))
+            {
+                let ledger = &self.end.shared.ledger;
+                ledger.accept(1);
+                ledger.credit(crate::event::Outcome::NotStored, 1);
+                ledger.lose(u64::from(!told));
+            }
+            self.dirty.push(slot);
+        }
+    }
+
+    /// Hands over whatever the open batch still holds. False: the channel is full.
+    pub fn submit_rest(&mut self) -> bool {
+        let done = self.end.submit();
+        self.end.announce();
+        done
+    }
+
+    /// Once a second: silent admin connections go, suppressed warnings are summed up.
+    pub fn housekeeping(&mut self, now: Now) {
+        self.desk.rejects.summarise(now.us / 1000);
+        if self.admins == 0 {
+            return;
+        }
+        for slot in self.table.slots() {
+            let Some(conn) = self.table.get(slot) else { continue };
+            if conn.is_admin() && now.us.saturating_sub(conn.touched_us) > ADMIN_IDLE_US {
+                self.remove(slot, now);
+            }
+        }
+    }
+
+    pub fn tcp_connections(&self) -> usize {
+        self.table.len() - self.admins
+    }
+
+    pub fn admin_connections(&self) -> usize {
+        self.admins
+    }
+
+    pub fn stats(&self) -> HubStats {
+        let mut stats = HubStats {
+            tcp_connections: self.tcp_connections(),
+            health_connections: self.admins,
+            paused_seconds: self.paused_us as f64 / 1e6,
+            held_bytes: self.desk.partial_held(),
+            rejects: self.desk.rejects.by_reason(),
+            unread_bytes: self.unread_bytes,
+            ..HubStats::default()
+        };
+        for (_, conn) in self.table.iter() {
+            let reason = match conn.wait {
+                Wait::Turn if self.blocked && !conn.is_admin() => "queue",
+                Wait::Lane => "lane",
+                Wait::Answers => "answers",
+                _ => continue,
+            };
+            match reason {
+                "queue" => stats.paused_queue += 1,
+                "lane" => stats.paused_lane += 1,
+                _ => stats.paused_answers += 1,
+            }
+            if stats.paused.len() < HubStats::MAX_NAMED {
+                stats.paused.push((conn.stream.peer(), reason));
+            }
+        }
+        stats
+    }
+}

@@ -1,0 +1,143 @@
+//! One peer's conversation with the health listener: `/health`, `/ready`, metrics, `/state`.
+//!
+//! Owns the routes and when the connection ends. Sans-IO: bytes come in, answers are appended to a buffer of the
+//! caller's, and what the gateway knows is asked through [`AdminView`]; no socket, no clock. Answers leave in the
+//! order of the requests. Bounded: it stops taking requests while [`OUT_BYTES_MAX`] of answers wait to be written.
+
+use std::sync::Arc;
+
+use crate::wire::http1::{self, Fault, Method, Parsed, Request, Response};
+
+/// Bytes of unwritten answers at which no further request is taken. One answer may exceed it by its own size.
+pub const OUT_BYTES_MAX: usize = 64 * 1024;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+const PROBLEM: &str = "application/problem+json";
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What the gateway tells about itself. Each method appends to `body`, and keeps it bounded.
+pub trait AdminView {
+    /// JSON with `status` first; whether the process is alive.
+    fn health(&self, body: &mut String) -> bool;
+    /// JSON with `status` first; whether traffic may come (G15).
+    fn ready(&self, body: &mut String) -> bool;
+    /// Prometheus text format 0.0.4.
+    fn metrics(&self, body: &mut String);
+    /// State dump for a person: connections, who is paused and why, lanes, in flight (G7).
+    fn state(&self, body: &mut String);
+}
+
+/// One connection of the health listener.
+#[derive(Debug)]
+pub struct AdminSession {
+    metrics_path: Option<Arc<str>>,
+    finished: bool,
+}
+
+impl AdminSession {
+    /// `metrics_path`: where metrics are (METRICS_PATH), `None` to show none (METRICS_ENABLED).
+    pub fn new(metrics_path: Option<Arc<str>>) -> Self {
+        Self { metrics_path, finished: false }
+    }
+
+    /// Takes what was read and appends the answers to `out`; returns the bytes consumed. The caller keeps the rest,
+    /// never more than [`http1::HEAD_BYTES_MAX`] unless `out` is full, and calls again: with more bytes, once `out` is
+    /// below [`OUT_BYTES_MAX`] again, or with `eof` when the peer will send no more. A finished session consumes and
+    /// ignores everything, so that the caller may read on until the peer has taken its last answer.
+    pub fn receive(&mut self, input: &[u8], eof: bool, view: &dyn AdminView, out: &mut Vec<u8>) -> usize {
+        let mut consumed = 0;
+        while !self.finished && out.len() < OUT_BYTES_MAX {
+            match http1::parse(&input[consumed..]) {
+                Ok(Parsed::Complete(request, bytes)) => {
+                    self.answer(&request, view, out);
+                    consumed += bytes;
+                }
+                Ok(Parsed::Partial) if !eof => break,
+                Ok(Parsed::Partial) => {
+                    self.finished = true;
+                    if !input[consumed..].trim_ascii().is_empty() {
+                        refuse(Fault::Malformed("the connection ended inside a request head"), out);
+                    }
+                }
+                Err(fault) => {
+                    self.finished = true;
+                    refuse(fault, out);
+                }
+            }
+        }
+        if self.finished { input.len() } else { consumed }
+    }
+
+    /// The connection is to be closed once `out` is written.
+    pub fn finished(&self) -> bool {
+        self.finished
+    }
+
+    fn answer(&mut self, request: &Request<'_>, view: &dyn AdminView, out: &mut Vec<u8>) {
+        let mut body = String::new();
+        let (status, content_type) = self.route(request, view, &mut body);
+        let head_only = request.method == Method::Head;
+        Response { status, content_type, body: &body, keep_alive: request.keep_alive, head_only }.write(out);
+        self.finished = !request.keep_alive;
+    }
+
+    /// Fills the body; returns status and content type.
+    fn route(&self, request: &Request<'_>, view: &dyn AdminView, body: &mut String) -> (u16, &'static str) {
+        let metrics_path = self.metrics_path.as_deref();
+        let known = matches!(request.path, "/" | "/health" | "/ready" | "/state");
+        if !known && metrics_path != Some(request.path) {
+            return problem(404, "no such page; / lists those that there are", body);
+        }
+        if request.method == Method::Other {
+            return problem(405, "only GET and HEAD are served here", body);
+        }
+        match request.path {
+            "/" => index(metrics_path, body),
+            "/health" => return (probe(view.health(body)), JSON),
+            "/ready" => return (probe(view.ready(body)), JSON),
+            "/state" => view.state(body),
+            _ => {
+                view.metrics(body);
+                return (200, METRICS);
+            }
+        }
+        (200, TEXT)
+    }
+}
+
+fn probe(good: bool) -> u16 {
+    if good { 200 } else { 503 }
+}
+
+fn index(metrics_path: Option<&str>, body: &mut String) {
+    body.push_str("/health  is the process alive\n/ready   may traffic come\n");
+    body.push_str("/state   who is paused and why, for reading\n");
+    if let Some(path) = metrics_path {
+        body.push_str(path);
+        body.push_str("  for Prometheus\n");
+    }
+}
+
+/// Answers a fault; the connection ends with it.
+fn refuse(fault: Fault, out: &mut Vec<u8>) {
+    let mut body = String::new();
+    let (status, content_type) = problem(fault.status(), fault.detail(), &mut body);
+    Response { status, content_type, body: &body, keep_alive: false, head_only: false }.write(out);
+}
+
+/// RFC 9457 body. `detail` is one of our own sentences and needs no escaping.
+fn problem(status: u16, detail: &'static str, body: &mut String) -> (u16, &'static str) {
+    let title = http1::reason(status);
+    for part in [r#"{"type":"about:blank","title":""#, title, r#"","status":"#, &status.to_string()] {
+        body.push_str(part);
+    }
+    for part in [r#","detail":""#, detail, "\"}\n"] {
+        body.push_str(part);
+    }
+    (status, PROBLEM)
+}
+
+#[cfg(test)]
+#[path = "admin_tests.rs"]
+mod tests;

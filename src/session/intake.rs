@@ -1,0 +1,144 @@
+//! What a session may use while it takes messages in: the open batch, the room left, the pipeline.
+
+use std::fmt::Display;
+
+use crate::event::{Rejection, excerpt};
+use crate::handoff::{Batch, LaneView, Record, Room, Tally, Token};
+use crate::metrics::Throttle;
+use crate::pipeline::{Encoded, Pipeline};
+
+/// Longest start of a refused message that a log line shows, in bytes (S0-E1).
+const EXCERPT_BYTES: usize = 200;
+
+/// The moment of a turn: two clocks, read once.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// Microseconds on the gateway's monotonic clock.
+    pub us: u64,
+    /// Milliseconds since the Unix epoch.
+    pub unix_ms: i64,
+}
+
+/// Counts refused messages by reason and writes the first few of each to the log.
+#[derive(Debug)]
+pub struct Rejects {
+    counts: [u64; Rejection::COUNT],
+    throttle: Throttle,
+    excerpts: bool,
+}
+
+impl Rejects {
+    /// `excerpts`: whether log lines may show the start of what was sent.
+    pub fn new(excerpts: bool) -> Self {
+        Self { counts: [0; Rejection::COUNT], throttle: Throttle::default(), excerpts }
+    }
+
+    /// (reason, refused messages), every reason once, at 0 from the start.
+    pub fn by_reason(&self) -> Vec<(&'static str, u64)> {
+        let mut sums: Vec<(&'static str, u64)> = Vec::new();
+        for rejection in Rejection::all() {
+            let count = self.counts[rejection.index()];
+            match sums.iter_mut().find(|(code, _)| *code == rejection.code()) {
+                Some((_, sum)) => *sum += count,
+                None => sums.push((rejection.code(), count)),
+            }
+        }
+        sums
+    }
+
+    /// Writes one summary line for each kind that was silenced since the last call.
+    pub fn summarise(&mut self, now_ms: u64) {
+        for (kind, suppressed) in self.throttle.drain_suppressed(now_ms) {
+            if let Some(rejection) = Rejection::all().find(|rejection| rejection.index() == kind) {
+                let (event, reason) = (rejection.log_event(), rejection.code());
+                log::warn!(target: "tcp", "{event} suppressed={suppressed} reason={reason}");
+            }
+        }
+    }
+
+    fn note(&mut self, rejection: Rejection, head: &[u8], peer: &dyn Display, now: Now) {
+        self.counts[rejection.index()] += 1;
+        if !log::log_enabled!(target: "tcp", log::Level::Warn)
+            || !self.throttle.allow(rejection.index(), now.us / 1000)
+        {
+            return;
+        }
+        let (event, reason) = (rejection.log_event(), rejection.code());
+        let field = rejection.field().map_or("-", |field| field.name());
+        if self.excerpts {
+            let bytes = excerpt(head);
+            log::warn!(target: "tcp", "{event} peer={peer} field={field} reason={reason} bytes=\"{bytes}\"");
+        } else {
+            log::warn!(target: "tcp", "{event} peer={peer} field={field} reason={reason}");
+        }
+    }
+}
+
+/// See the module's text. Lives for one call of a session.
+pub struct Intake<'a> {
+    pub batch: &'a mut Batch,
+    pub tally: &'a mut Tally,
+    pub room: &'a mut Room,
+    pub lanes: &'a LaneView,
+    pub pipeline: &'a mut Pipeline,
+    pub rejects: &'a mut Rejects,
+    pub now: Now,
+    /// Key and value together; what the topic and the broker take.
+    pub max_record_bytes: usize,
+    pub peer: &'a dyn Display,
+}
+
+/// How a message ended at the door.
+pub enum Taken {
+    Accepted,
+    Rejected(Rejection),
+    /// Accepted by the pipeline, but its lane is full: it waits as the batch's last record.
+    LaneFull,
+}
+
+impl Intake<'_> {
+    /// Runs one message through the pipeline into the open batch. `encode` gets the pipeline, the message, the
+    /// wall clock and the arena.
+    pub fn take<F>(&mut self, message: &mut [u8], token: Token, encode: F) -> Taken
+    where
+        F: FnOnce(&mut Pipeline, &mut [u8], i64, &mut Vec<u8>) -> Result<Encoded, Rejection>,
+    {
+        // The parser may write into the message: keep what a log line would show.
+        let mut head = [0; EXCERPT_BYTES];
+        let head_len = message.len().min(EXCERPT_BYTES);
+        head[..head_len].copy_from_slice(&message[..head_len]);
+        let before = self.batch.arena().len();
+        let result = encode(self.pipeline, message, self.now.unix_ms, self.batch.arena());
+        let encoded = match result {
+            Ok(encoded) if (encoded.key_len + encoded.value_len) as usize > self.max_record_bytes => {
+                self.batch.arena().truncate(before);
+                return self.refuse(Rejection::RecordTooLarge, &head[..head_len]);
+            }
+            Ok(encoded) => encoded,
+            Err(rejection) => return self.refuse(rejection, &head[..head_len]),
+        };
+        let record = self.batch.commit(token, encoded.key_len, encoded.value_len, self.now.us);
+        if !self.lanes.takes(record.hash) {
+            return Taken::LaneFull;
+        }
+        self.book(&record);
+        Taken::Accepted
+    }
+
+    /// Counts a record that is in the batch for good.
+    pub fn book(&mut self, record: &Record) {
+        let bytes = record.accounted_bytes();
+        self.tally.accepted += 1;
+        self.tally.records += 1;
+        self.tally.bytes += bytes;
+        self.room.use_up(1, bytes);
+    }
+
+    /// Counts a message that is refused; `head` is its start, as far as known.
+    pub fn refuse(&mut self, rejection: Rejection, head: &[u8]) -> Taken {
+        self.tally.accepted += 1;
+        self.tally.rejected += 1;
+        self.rejects.note(rejection, head, self.peer, self.now);
+        Taken::Rejected(rejection)
+    }
+}

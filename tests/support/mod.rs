@@ -1,0 +1,44 @@
+//! What integration tests share: waiting for a condition, real Kafka, a `sluice serve` and a `sluice broker` process,
+//! and reading a topic back.
+//!
+//! Everything talks to loopback only, and everything that waits has a deadline. Nothing here checks what Sluice does:
+//! that is each test's own business. A test target takes what it needs, hence the `allow`.
+#![allow(dead_code, unused_imports)]
+
+mod broker;
+mod lines;
+mod process;
+mod real_kafka;
+mod topic;
+
+use std::time::{Duration, Instant};
+
+pub use broker::Broker;
+pub use process::Sluice;
+pub use real_kafka::RealKafka;
+pub use topic::{Record, end_offsets, read_all};
+
+/// Enough for whatever takes long only when something is broken; tests on a busy machine stay green.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until `condition` holds.
+///
+/// # Panics
+/// When `deadline` has passed without it; the message says `what` was awaited.
+#[track_caller]
+pub fn eventually(deadline: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    eventually_some(deadline, what, || condition().then_some(()));
+}
+
+/// Waits until `look` finds something, and returns it. Panics as [`eventually`] does.
+#[track_caller]
+pub fn eventually_some<T>(deadline: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < deadline, "not within {deadline:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
