@@ -11,14 +11,11 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use serde_json::Value;
+use sluice::event::pb;
 use sluice::kafka::reader::{ReadError, read_all, watermark_sum};
 
 #[path = "tools/send.rs"]
 mod send;
-
-mod pb {
-    include!(concat!(env!("OUT_DIR"), "/leaderboard.rs"));
-}
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -175,7 +175,11 @@ fn consumer(options: &ReaderOptions) -> Result<BaseConsumer, ReadError> {
     for (property, value) in &options.passthrough {
         config.set(property, value);
     }
-    config.create().map_err(|error| ReadError::Config(error.to_string()))
+    config.create().map_err(|error| match error {
+        // Without the value, which may be a secret.
+        KafkaError::ClientConfig(_, words, property, _) => ReadError::Config(format!("{property}: {words}")),
+        other => ReadError::Config(other.to_string()),
+    })
 }
 
 fn partitions(

@@ -11,8 +11,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::answer::Answer;
 use super::outcome::{Failure, Fate, Totals, Violation};
+use crate::wire::ack::Answer;
 
 /// First pause after the gateway said `retry`; doubles up to [`PAUSE_MAX`] until something is stored.
 const PAUSE_MIN: Duration = Duration::from_millis(100);

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use memchr::memchr;
 
 use super::account::Account;
-use super::answer::parse;
 use super::input::Piece;
+use crate::wire::ack::parse;
 
 /// Longest sleep in a write or a wait: how late a signal or the end of patience is seen.
 pub(super) const TICK: Duration = Duration::from_millis(100);
