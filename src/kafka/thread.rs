@@ -216,7 +216,7 @@ impl Desk {
         self.lanes.apply(&self.reading.layout);
     }
 
-    fn expire(&mut self, before_us: Option<u64>, cause: Cause) {
+    fn expire(&mut self, before_us: u64, cause: Cause) {
         let accounts = &mut self.accounts;
         let mut expired = 0;
         self.lanes.expire(before_us, |token, bytes| {
@@ -309,7 +309,7 @@ impl Worker {
             if taken > 0 {
                 self.last_batch_us = now_us;
             }
-            self.desk.expire(now_us.checked_sub(self.desk.timeout_us), Cause::DeadlinePassed);
+            self.desk.expire(now_us.saturating_sub(self.desk.timeout_us), Cause::DeadlinePassed);
             self.desk.show(self.native.is_some());
             self.desk.accounts.end.publish();
             if self.is_done(now_us) {
@@ -422,9 +422,9 @@ impl Worker {
         self.desk.lanes.mark_down(None);
         self.desk.accounts.end.close_inlet();
         while self.desk.accounts.end.has_work() {
-            self.feeder.feed(&mut self.desk.accounts, &mut self.desk.lanes, None);
+            self.feeder.feed(&mut self.desk.accounts, &mut self.desk.lanes, None::<&mut Native>);
         }
-        self.desk.expire(None, Cause::ShuttingDown);
+        self.desk.expire(u64::MAX, Cause::ShuttingDown);
         self.empty_producer();
         self.native = None;
         self.desk.show(false);
