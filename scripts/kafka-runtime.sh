@@ -7,10 +7,11 @@ KAFKA_IMAGE=${KAFKA_IMAGE:-apache/kafka:$KAFKA_VERSION}
 KAFKA_CACHE=$ROOT/.cache/kafka-$KAFKA_VERSION
 JAVA_BIN=${JAVA_HOME:+$JAVA_HOME/bin/}java
 
-# Prints `container:ENGINE` or `jvm` and makes sure that it can run.
+# Prints `container:ENGINE` or `jvm` and makes sure that it can run. KAFKA_RUNTIME=jvm passes over the engines.
 kafka_runtime_find() {
-  local engine
-  for engine in docker podman; do
+  local engine engines=(docker podman)
+  [[ ${KAFKA_RUNTIME:-} != jvm ]] || engines=()
+  for engine in "${engines[@]}"; do
     if engine_answers "$engine" && engine_image "$engine"; then
       echo "container:$engine"
       return
@@ -59,8 +60,11 @@ jars_ready() {
     mkdir -p "$KAFKA_CACHE"
     write_pom >"$KAFKA_CACHE/pom.xml"
     say "downloading Apache Kafka $KAFKA_VERSION with mvn"
-    mvn -q -B -Dstyle.color=never -f "$KAFKA_CACHE/pom.xml" dependency:copy-dependencies -DoutputDirectory="$KAFKA_CACHE/libs" >&2 ||
+    mvn -q -B -f "$KAFKA_CACHE/pom.xml" dependency:copy-dependencies -DoutputDirectory="$KAFKA_CACHE/libs" \
+      >"$KAFKA_CACHE/mvn.log" 2>&1 || {
+      tail -n 20 "$KAFKA_CACHE/mvn.log" >&2
       die "mvn could not download Kafka; without it, set KAFKA_BOOTSTRAP_SERVERS to a broker of yours"
+    }
     compgen -G "$KAFKA_CACHE/libs/kafka_2.13-$KAFKA_VERSION.jar" >/dev/null || die "mvn left no kafka jar in $KAFKA_CACHE"
     touch "$KAFKA_CACHE/complete"
   ) || exit 1
@@ -83,12 +87,14 @@ POM
 # kafka_java DIR NAME OPTIONS_AND_CLASS...: replaces this shell by a JVM with Kafka on its class path. NAME is the
 # container's, so that it can be killed. RUNTIME says which kind; DIR is the only folder that it sees.
 kafka_java() {
-  local dir=$1 name=$2
+  local dir=$1 name=$2 user=(--user "$EUID:$(id -g)")
   shift 2
+  # Podman without root gives the container other users' numbers unless told to keep ours.
+  if [[ $RUNTIME == container:podman && $EUID != 0 ]]; then user+=(--userns keep-id); fi
   case $RUNTIME in
   jvm) exec "$JAVA_BIN" -cp "$KAFKA_CACHE/libs/*" "$@" ;;
   container:*)
-    exec "${RUNTIME#*:}" run --rm --init --name "$name" --network host --user "$EUID:$(id -g)" -v "$dir:$dir" \
+    exec "${RUNTIME#*:}" run --rm --init --name "$name" --network host "${user[@]}" -v "$dir:$dir" \
       --entrypoint java "$KAFKA_IMAGE" -cp "/opt/kafka/libs/*" "$@"
     ;;
   *) die "unknown runtime '$RUNTIME'" ;;

@@ -2,6 +2,7 @@
 # What several scripts need: messages, waiting for a condition, installing what is missing, free ports.
 # Sourced, never run; it starts nothing and holds no state besides the port locks of its caller.
 
+# shellcheck disable=SC2034  # read by those who source this
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 say() { printf '%s\n' "$*" >&2; }
@@ -62,6 +63,7 @@ claim_port() {
     port=$((20000 + RANDOM % 12000))
     exec {fd}>"$dir/$port"
     if flock -n "$fd" && ! port_answers "$port"; then
+      # shellcheck disable=SC2034  # the caller's answer
       CLAIMED_PORT=$port
       return
     fi

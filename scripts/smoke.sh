@@ -49,7 +49,8 @@ gateway_start() {
   GATEWAY_LISTEN_ADDR=127.0.0.1 GATEWAY_LISTEN_PORT=0 HEALTH_PORT=0 LOG_LEVEL=debug LOG_FORMAT=text \
     KAFKA_BOOTSTRAP_SERVERS=$KAFKA KAFKA_TOPIC=$TOPIC "$BIN" serve >"$WORK/gateway.out" 2>"$LOG" </dev/null &
   GATEWAY=$!
-  await "$PATIENCE" logged 'gateway\.start' || return 1
+  started_or_ended() { logged 'gateway\.start' || ! alive; }
+  await "$PATIENCE" started_or_ended || return 1
   PORT=$(sed -nE '/gateway\.start/s/.* listen=127\.0\.0\.1:([0-9]+).*/\1/p' "$LOG" | head -n 1)
   HEALTH=$(sed -nE '/gateway\.start/s/.* health=127\.0\.0\.1:([0-9]+).*/\1/p' "$LOG" | head -n 1)
   [[ -n $PORT && -n $HEALTH ]]

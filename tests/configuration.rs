@@ -255,6 +255,15 @@ fn client_properties_go_through() {
     assert_eq!(passthrough, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
 }
 
+/// A property that librdkafka does not take is found before anything starts; a secret is not quoted.
+#[test]
+fn client_properties_are_checked_by_the_client() {
+    one_fault(&[("KAFKA_CONF_NO_SUCH", "1")], "KAFKA_CONF_NO_SUCH", "No such configuration property");
+    one_fault(&[("KAFKA_CONF_BATCH_SIZE", "many")], "KAFKA_CONF_BATCH_SIZE", "batch.size");
+    let found = faults(&[("KAFKA_CONF_NO_SUCH_PASSWORD", "hunter2"), ("KAFKA_CONF_SOCKET_TIMEOUT_MS", "-1")]);
+    assert!(found.len() == 2 && !format!("{found:?}").contains("hunter2"), "{found:?}");
+}
+
 #[test]
 fn a_variable_wins_over_its_client_property() {
     let both = [("KAFKA_LINGER_MS", "7"), ("KAFKA_CONF_LINGER_MS", "9")];
@@ -268,7 +277,7 @@ fn a_variable_wins_over_its_client_property() {
     );
     assert_eq!(alone.warnings, []);
     one_fault(&[("KAFKA_CONF_ACKS", "1")], "KAFKA_CONF_ACKS", "all, or ENABLE_IDEMPOTENCE=false");
-    warned(&[("KAFKA_CONF_QUEUE_BUFFERING_MAX_MESSAGES", "5")], "derived from BUFFER_MAX_MSGS");
+    warned(&[("KAFKA_CONF_QUEUE_BUFFERING_MAX_MESSAGES", "5")], "ignored: derived from BUFFER_MAX_MSGS");
     one_fault(&[("KAFKA_CONF_PARTITIONER", "random")], "KAFKA_CONF_PARTITIONER", "not to be set");
 }
 
@@ -295,8 +304,7 @@ fn secrets_come_from_files_and_are_never_shown() {
     let path = dir.path().join("password");
     std::fs::write(&path, "hunter2\n").unwrap();
     let path = path.to_str().unwrap();
-    let configuration =
-        good(&[("KAFKA_CONF_SASL_PASSWORD_FILE", path), ("KAFKA_CONF_SSL_KEY_PASSWORD", "hunter2")]);
+    let configuration = good(&[("KAFKA_CONF_SASL_PASSWORD_FILE", path), ("KAFKA_CONF_SASL_USERNAME", "me")]);
     let passthrough = &configuration.gateway.kafka.passthrough;
     assert!(passthrough.contains(&("sasl.password".into(), "hunter2".into())), "{passthrough:?}");
     assert!(!format!("{:?}", configuration.effective).contains("hunter2"));
@@ -320,6 +328,9 @@ fn what_is_not_built_in_is_named() {
         }
     }
     if !cfg!(feature = "tls") {
+        let vars = [("KAFKA_CONF_SSL_KEY_PASSWORD", "hunter2")];
+        one_fault(&vars, "KAFKA_CONF_SSL_KEY_PASSWORD", "not supported in this build");
+        assert!(!faults(&vars)[0].contains("hunter2"));
         let vars = [("KAFKA_CONF_SECURITY_PROTOCOL", "SASL_SSL")];
         one_fault(&vars, "KAFKA_CONF_SECURITY_PROTOCOL", "Cargo feature `tls`");
     }

@@ -14,7 +14,7 @@ use signal_hook::iterator::Signals;
 
 use crate::kafka::embedded::{BrokerError, EmbeddedBroker, EmbeddedError};
 
-const HELP: &str = "down ID|all; up ID|all; slow ID|all DURATION; leader TOPIC PARTITION ID|none; \
+const HELP: &str = "commands: down ID|all; up ID|all; slow ID|all DURATION; leader TOPIC PARTITION ID|none; \
     refuse produce|fetch|list_offsets|init_producer_id|find_coordinator NAME|CODE [COUNT]; \
     refuse metadata NAME|CODE [TOPIC]; accept KIND [TOPIC]; topic NAME PARTITIONS; servers; help; quit";
 

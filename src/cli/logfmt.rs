@@ -1,7 +1,7 @@
 //! One log message taken apart, and written as text or JSON. Pure: time, level and target are arguments.
 //!
-//! The rooms log `event.name key=value key="quoted value"`. What does not look like that (a library's free text)
-//! becomes one field `message`. Whatever a value holds, a line stays one line: control characters are escaped.
+//! The rooms log `event.name key=value key="quoted value"`. Where the pairs do not look like that, or the whole is a
+//! library's free text, it becomes one field `message`. Whatever a value holds, a line stays one line: control characters are escaped.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -32,14 +32,14 @@ impl<'a> Line<'a> {
     /// Takes a message apart; never fails, free text becomes one field.
     pub(super) fn read(target: &'a str, message: &'a str) -> Self {
         let (component, library_event) = component(target);
-        if library_event.is_none() {
-            let (event, rest) = message.split_once(' ').unwrap_or((message, ""));
-            if let Some(fields) = is_event(event).then(|| fields(rest)).flatten() {
-                return Self { component, event, fields };
-            }
+        if let Some(event) = library_event {
+            return Self { component, event, fields: vec![free_text(message)] };
         }
-        let message = Field { key: "message", value: Cow::Borrowed(message.trim_end()), quoted: true };
-        Self { component, event: library_event.unwrap_or("log.message"), fields: vec![message] }
+        let (event, rest) = message.split_once(' ').unwrap_or((message, ""));
+        match is_event(event) {
+            true => Self { component, event, fields: fields(rest).unwrap_or_else(|| vec![free_text(rest)]) },
+            false => Self { component, event: "log.message", fields: vec![free_text(message)] },
+        }
     }
 
     /// RFC 3339 time, level, event name, logfmt pairs, the component last.
@@ -85,6 +85,10 @@ impl<'a> Line<'a> {
         }
         out.push_str("}}\n");
     }
+}
+
+fn free_text(text: &str) -> Field<'_> {
+    Field { key: "message", value: Cow::Borrowed(text.trim_end()), quoted: true }
 }
 
 /// The component of a log target, and the event that stands for all that a library logs under it.
@@ -320,22 +324,18 @@ mod tests {
     /// What is not an event with pairs goes whole into one field.
     #[test]
     fn free_text_is_one_message() {
-        for message in [
-            "",
-            "hello",
-            "no.pairs but words",
-            "a.b k=\"open",
-            "a.b k=\"x\"y",
-            "a.b =x",
-            "a.b 1k=x",
-            "A.b k=v",
-            "a..b k=v",
-            ".a k=v",
-            "Connected to=3",
-        ] {
+        for message in ["", "hello", "A.b k=v", "a..b k=v", ".a k=v", "Connected to=3"] {
             let line = Line::read("tcp", message);
             assert_eq!((line.event, line.fields.len()), ("log.message", 1), "{message:?}");
             assert_eq!(line.fields[0].value, message);
+        }
+        // An event's name is kept even when what follows is no list of pairs.
+        for rest in
+            ["but words", "k=\"open", "k=\"x\"y", "=x", "1k=x", "k=v words", "reason=\"no \"such\" thing\""]
+        {
+            let message = format!("a.b {rest}");
+            let line = Line::read("tcp", &message);
+            assert_eq!((line.event, line.fields.len(), line.fields[0].value.as_ref()), ("a.b", 1, rest));
         }
     }
 
@@ -358,6 +358,38 @@ mod tests {
         }
         let message = format!("a.b k={quoted}");
         assert_eq!(Line::read("tcp", &message).fields[0].value, nasty, "escapes are undone");
+    }
+
+    /// Whatever is logged: one line, valid JSON, and reading the text line's pairs again changes nothing.
+    #[test]
+    fn any_message_makes_one_line() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let pieces = [
+            "a.b", "METRICS", " ", "=", "\"", "\\", "k", "k=", "1", "-0", "\n", "\u{1b}", "\\u00", "é",
+            "\\n", "x=\"y\"",
+        ];
+        for round in 0..20_000 {
+            let count = random.usize(..12);
+            let mut message: String = (0..count).map(|_| pieces[random.usize(..pieces.len())]).collect();
+            if random.bool() {
+                message.insert_str(0, "a.b ");
+            }
+            let text = text("tcp", &message);
+            assert_eq!(text.find(needs_escape), Some(text.len() - 1), "round {round}: {message:?} {text:?}");
+            let json = json("tcp", &message);
+            serde_json::from_str::<serde_json::Value>(&json)
+                .unwrap_or_else(|e| panic!("round {round}: {e} {json}"));
+            let body = text[TIME.len() + " [INFO] ".len()..].strip_suffix(" component=tcp\n").unwrap();
+            let (first, again) = (Line::read("tcp", &message), Line::read("tcp", body));
+            let values = |line: &Line<'_>| {
+                line.fields.iter().map(|field| field.value.clone().into_owned()).collect::<Vec<_>>()
+            };
+            assert_eq!(
+                (first.event, values(&first)),
+                (again.event, values(&again)),
+                "round {round}: {message:?} {text:?}"
+            );
+        }
     }
 
     #[test]

@@ -7,8 +7,10 @@ mod bench;
 mod broker;
 mod check_config;
 mod environment;
+mod log_writer;
 mod logfmt;
 pub mod logging;
+mod send;
 mod serve;
 mod stop;
 mod tail;
@@ -54,6 +56,7 @@ struct Cli {
 enum Command {
     Serve(serve::Args),
     CheckConfig(check_config::Args),
+    Send(send::Args),
     Tail(tail::Args),
     Broker(broker::Args),
     Bench(bench::Args),
@@ -69,6 +72,7 @@ pub fn run() -> ExitCode {
     match cli.command {
         Some(Command::Serve(args)) => serve::run(args),
         Some(Command::CheckConfig(args)) => check_config::run(args),
+        Some(Command::Send(args)) => send::run(args),
         Some(Command::Tail(args)) => tail::run(args),
         Some(Command::Broker(args)) => broker::run(args),
         Some(Command::Bench(args)) => bench::run(args),

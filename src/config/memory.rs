@@ -4,6 +4,7 @@
 //! against it before anything starts, and `sluice check-config` prints it.
 
 use crate::gateway::GatewayOptions;
+use crate::handoff;
 use crate::kafka::{Bootstrap, KafkaOptions};
 
 use super::parse::size_text;
@@ -11,11 +12,11 @@ use super::parse::size_text;
 /// Fixed bytes of an open connection in our own memory: its slot, session and registration.
 pub const CONNECTION_BYTES: u64 = 1536;
 
-/// Batches that can exist at once between the poll thread and the Kafka thread.
-pub const BATCHES_MAX: u64 = 64;
+/// Batches that can exist at once between the poll thread and the Kafka thread: on their way, and on their way back.
+pub const BATCHES_MAX: u64 = 2 * handoff::CHANNEL_BATCHES as u64;
 
-/// What a batch's arena and index may grow to before it is handed over.
-pub const BATCH_BYTES_MAX: u64 = 256 << 10;
+/// What a batch keeps of its arena at most.
+pub const BATCH_BYTES_MAX: u64 = 2 * handoff::BATCH_BYTES as u64;
 
 /// The read scratch beyond two messages of the longest kind.
 pub const SCRATCH_EXTRA_BYTES: u64 = 256 << 10;
@@ -62,7 +63,10 @@ pub fn worst_case(options: &GatewayOptions) -> Vec<Part> {
         Part {
             name: "buffer",
             bytes: wide(options.buffer.max_bytes),
-            how: "BUFFER_MAX_BYTES, which counts 200 bytes a record for the client library".into(),
+            how: format!(
+                "BUFFER_MAX_BYTES, which counts {} bytes a record for the client library",
+                handoff::RECORD_OVERHEAD_BYTES
+            ),
         },
         client(&options.kafka, wide(options.buffer.max_bytes)),
     ];

@@ -3,8 +3,8 @@
 //! Two steps. [`load`] first sorts raw strings onto the rows of one table (`raw`), then reads every value and holds
 //! them against each other (`ready`, `relations`). All faults come at once, each naming the variable, the value and
 //! what would be right. The environment is an argument: this room never asks the process for it, so that a test
-//! needs no environment; only a secret's file (`*_FILE`) is read from disk. Whether a Kafka property exists is the
-//! kafka room's knowledge, and whether a port is free the network's.
+//! needs no environment; only a secret's file (`*_FILE`) is read from disk. Whether a Kafka property exists is asked
+//! of the kafka room; whether a port is free or a broker there, only starting tells.
 //!
 //! Called by `cli`; an embedding host may fill [`GatewayOptions`] itself and leave this room out.
 

@@ -1,9 +1,11 @@
 //! `KAFKA_CONF_*`: client properties that go through as they are.
 //!
 //! Which properties may pass, which have a variable of their own, which are Sluice's and why, and which are
-//! secret. Whether a property exists and what it takes is librdkafka's knowledge: the kafka room asks it at start.
+//! secret. Whether a property exists and what it takes is librdkafka's knowledge: the kafka room asks it.
 
 use std::io::Read;
+
+use crate::kafka::check_property;
 
 use super::fault::{Fault, MASK};
 
@@ -42,9 +44,9 @@ pub(super) enum Rule {
     Free,
     /// The row that stands for it.
     Knob(&'static str),
-    /// The row that its value is derived from; the property is ignored with a warning.
-    Derived(&'static str),
-    /// Fixed by Sluice, and why.
+    /// Set by Sluice whatever is given, which is ignored with a warning; the reason.
+    Ignored(&'static str),
+    /// A fault: with another value Sluice would break a promise; the reason.
     Owned(&'static str),
 }
 
@@ -56,8 +58,12 @@ pub(super) fn rule(property: &str) -> Rule {
         "linger.ms" | "queue.buffering.max.ms" => Rule::Knob("KAFKA_LINGER_MS"),
         "compression.type" | "compression.codec" => Rule::Knob("KAFKA_COMPRESSION"),
         "message.timeout.ms" | "delivery.timeout.ms" => Rule::Knob(DELIVERY_TIMEOUT),
-        "queue.buffering.max.messages" => Rule::Derived("BUFFER_MAX_MSGS"),
-        "queue.buffering.max.kbytes" => Rule::Derived("BUFFER_MAX_BYTES"),
+        "queue.buffering.max.messages" => Rule::Ignored("derived from BUFFER_MAX_MSGS"),
+        "queue.buffering.max.kbytes" => Rule::Ignored("derived from BUFFER_MAX_BYTES"),
+        "statistics.interval.ms" => Rule::Ignored("readiness follows the client's statistics"),
+        "enable.sparse.connections" => {
+            Rule::Ignored("every broker is connected from the start, for readiness")
+        }
         "partitioner" => Rule::Owned("records are sorted by murmur2 of the key, as Java clients do"),
         "delivery.report.only.error" => Rule::Owned("every record is accounted for by its delivery report"),
         "transactional.id" => Rule::Owned("there are no transactions"),
@@ -65,6 +71,29 @@ pub(super) fn rule(property: &str) -> Rule {
             Rule::Owned("topics are created with KAFKA_PARTITIONS, never by accident")
         }
         _ => Rule::Free,
+    }
+}
+
+/// Whether this build of the client takes the property; the fault says why not.
+pub(super) fn check(property: &Property) -> Result<(), Fault> {
+    let fault = |right: String| Err(Fault::new(&property.variable, property.shown(), right));
+    if needs_tls(&property.name, &property.value) && !cfg!(feature = "tls") {
+        return fault("a value without TLS or SCRAM: this build lacks the Cargo feature `tls`".into());
+    }
+    match check_property(&property.name, &property.value) {
+        Ok(()) => Ok(()),
+        Err(words) if is_secret(&property.name) && words.contains(&property.value) => {
+            fault("a property and a value that librdkafka takes".into())
+        }
+        Err(words) => fault(format!("a property and a value that librdkafka takes ({words})")),
+    }
+}
+
+fn needs_tls(property: &str, value: &str) -> bool {
+    match property {
+        "security.protocol" => value.to_ascii_lowercase().ends_with("ssl"),
+        "sasl.mechanism" | "sasl.mechanisms" => value.to_ascii_uppercase().starts_with("SCRAM"),
+        _ => false,
     }
 }
 

@@ -80,14 +80,16 @@ impl Raw {
     /// Lets a client property through, or settles it against the row that stands for it.
     fn apply(&mut self, property: Property) {
         match passthrough::rule(&property.name) {
-            Rule::Free => self.properties.push(property),
+            Rule::Free => match passthrough::check(&property) {
+                Ok(()) => self.properties.push(property),
+                Err(fault) => self.faults.push(fault),
+            },
             Rule::Owned(why) => {
                 let right = format!("not to be set: {why}");
                 self.faults.push(Fault::new(&property.variable, property.shown(), right));
             }
-            Rule::Derived(from) => {
-                let text = format!("ignored, the client's limit is derived from {from}");
-                self.warnings.push(Warning::new(&property.variable, text));
+            Rule::Ignored(why) => {
+                self.warnings.push(Warning::new(&property.variable, format!("ignored: {why}")));
             }
             Rule::Knob(knob) => self.settle(knob, property),
         }

@@ -35,7 +35,6 @@ pub(super) fn check(
         memory_suffices(values, options, faults.is_empty()),
     ];
     faults.extend(found.into_iter().flatten());
-    faults.extend(tls_is_built_in(&options.kafka));
     warn(options, warnings);
 }
 
@@ -86,21 +85,6 @@ fn compression_is_built_in(values: &Values, kafka: &KafkaOptions) -> Option<Faul
     };
     let right = format!("none, snappy or lz4: this build lacks the Cargo feature `{missing}`");
     Some(values.fault("KAFKA_COMPRESSION", right))
-}
-
-fn tls_is_built_in(kafka: &KafkaOptions) -> Option<Fault> {
-    let needs_tls = |(name, value): &&(String, String)| match name.as_str() {
-        "security.protocol" => value.to_ascii_lowercase().ends_with("ssl"),
-        "sasl.mechanism" | "sasl.mechanisms" => value.to_ascii_uppercase().starts_with("SCRAM"),
-        _ => false,
-    };
-    let (name, value) = kafka.passthrough.iter().find(needs_tls).filter(|_| !cfg!(feature = "tls"))?;
-    let variable = super::table::PASSTHROUGH_PREFIX.to_owned() + &name.to_ascii_uppercase().replace('.', "_");
-    Some(Fault::new(
-        &variable,
-        value,
-        "a value without TLS or SCRAM: this build lacks the Cargo feature `tls`",
-    ))
 }
 
 /// A line that the buffer can never hold would pause its connection for ever.

@@ -148,14 +148,30 @@ impl Gateway {
         install_waker(&poll, &poll_bell).map_err(StartError::System)?;
         let control = Arc::new(Control::default());
         let metrics_path = options.metrics_path.as_deref().map(Arc::from);
-        let hub = Hub::new(&options.net, &options.tcp, options.value_format, metrics_path, options.log_excerpts, poll_end);
+        let hub = Hub::new(
+            &options.net,
+            &options.tcp,
+            options.value_format,
+            metrics_path,
+            options.log_excerpts,
+            poll_end,
+        );
         let poller = Poller::new(
-            poll, hub, tcp, health, max_connections, options.drain_timeout, control.clone(), clock, poll_bell.clone(),
+            poll,
+            hub,
+            tcp,
+            health,
+            max_connections,
+            options.drain_timeout,
+            control.clone(),
+            clock,
+            poll_bell.clone(),
         )
         .map_err(StartError::System)?;
         let addresses = poller.addresses();
-        let kafka_thread = kafka::start(options.kafka.clone(), options.buffer.clone(), servers, kafka_end, clock)
-            .map_err(StartError::System)?;
+        let kafka_thread =
+            kafka::start(options.kafka.clone(), options.buffer.clone(), servers, kafka_end, clock)
+                .map_err(StartError::System)?;
         let value_format = options.value_format;
         let mut face = Face {
             shared: shared.clone(),

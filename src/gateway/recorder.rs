@@ -94,7 +94,8 @@ impl Recorder {
         }
         let now_us = self.clock.now_us();
         let added = self.shared.inlet.add(|batch| {
-            let encoded = lock(&self.pipeline).update(update, batch.arena()).map_err(RecordError::Rejected)?;
+            let encoded =
+                lock(&self.pipeline).update(update, batch.arena()).map_err(RecordError::Rejected)?;
             let record = batch.commit(token, encoded.key_len, encoded.value_len, now_us);
             if !self.shared.budget.try_take_one(record.accounted_bytes()) {
                 drop(batch.park_last());

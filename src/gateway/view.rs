@@ -46,7 +46,10 @@ impl Face {
                     paused_seconds: stats.paused_seconds,
                     ..ListenerSnapshot::default()
                 },
-                ListenerSnapshot { connections: stats.health_connections as u64, ..ListenerSnapshot::default() },
+                ListenerSnapshot {
+                    connections: stats.health_connections as u64,
+                    ..ListenerSnapshot::default()
+                },
             ],
             paused: [stats.paused_queue as u64, stats.paused_lane as u64, 0, stats.paused_answers as u64],
             records_received: account.accepted,
@@ -83,24 +86,42 @@ impl Face {
     fn state_text(&self, stats: &HubStats, body: &mut String) {
         let account = self.shared.ledger.account();
         let (budget, board) = (&self.shared.budget, &self.shared.board);
-        let outcomes = Outcome::ALL.map(|outcome| format!("{}={}", outcome.name(), account.of(outcome))).join(" ");
+        let outcomes =
+            Outcome::ALL.map(|outcome| format!("{}={}", outcome.name(), account.of(outcome))).join(" ");
         let lines = [
             format!("state phase={} ready={}", *lock(&board.phase), board.ready.load(SeqCst)),
-            format!("ledger accepted={} {outcomes} in_flight={} lost={}", account.accepted, account.in_flight(), account.lost),
+            format!(
+                "ledger accepted={} {outcomes} in_flight={} lost={}",
+                account.accepted,
+                account.in_flight(),
+                account.lost
+            ),
             format!(
                 "buffer records={}/{} bytes={}/{} held={} client={}",
-                budget.records(), budget.limits().max_records, budget.bytes(), budget.limits().max_bytes,
-                board.held_records.get(), board.client_records.get()
+                budget.records(),
+                budget.limits().max_records,
+                budget.bytes(),
+                budget.limits().max_bytes,
+                board.held_records.get(),
+                board.client_records.get()
             ),
             format!(
                 "lanes partitions={} down={} full={} brokers_up={} brokers_down={} producers_built={}",
-                board.partitions.get(), board.lanes_down.get(), board.lanes_full.get(), board.brokers_up.get(),
-                board.brokers_down.get(), board.producers_built.get()
+                board.partitions.get(),
+                board.lanes_down.get(),
+                board.lanes_full.get(),
+                board.brokers_up.get(),
+                board.brokers_down.get(),
+                board.producers_built.get()
             ),
             format!(
                 "connections tcp={} health={} paused_queue={} paused_lane={} paused_answers={} paused_seconds={:.3}",
-                stats.tcp_connections, stats.health_connections, stats.paused_queue, stats.paused_lane,
-                stats.paused_answers, stats.paused_seconds
+                stats.tcp_connections,
+                stats.health_connections,
+                stats.paused_queue,
+                stats.paused_lane,
+                stats.paused_answers,
+                stats.paused_seconds
             ),
         ];
         for line in lines {
@@ -112,7 +133,12 @@ impl Face {
             let _ = writeln!(body, "paused peer={peer} reason={reason}");
         }
         if let Some((at_ms, error)) = lock(&board.last_error).as_ref() {
-            let _ = writeln!(body, "last_error age_ms={} reason=\"{}\"", unix_ms() - at_ms, crate::event::excerpt(error.as_bytes()));
+            let _ = writeln!(
+                body,
+                "last_error age_ms={} reason=\"{}\"",
+                unix_ms() - at_ms,
+                crate::event::excerpt(error.as_bytes())
+            );
         }
     }
 }

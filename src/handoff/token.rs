@@ -81,7 +81,9 @@ mod tests {
 
     #[test]
     fn every_field_comes_back() {
-        for (slot, generation, sequence) in [(0, 0, 0), (1, 2, 3), ((1 << 20) - 1, (1 << 15) - 1, (1 << 28) - 1)] {
+        for (slot, generation, sequence) in
+            [(0, 0, 0), (1, 2, 3), ((1 << 20) - 1, (1 << 15) - 1, (1 << 28) - 1)]
+        {
             let address = Address { slot, generation, sequence };
             assert_eq!(Token::from_bits(Token::peer(address).to_bits()).target(), Target::Peer(address));
         }

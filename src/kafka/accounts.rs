@@ -22,6 +22,8 @@ struct Run {
     /// Records of one moment of acceptance, for the histogram.
     accepted_us: u64,
     same_moment: u64,
+    /// The moment of this run, read once: reports of one event came together.
+    now_us: Option<u64>,
 }
 
 impl Accounts {
@@ -49,7 +51,8 @@ impl Accounts {
 
     fn book_latency(&mut self) {
         if self.open.same_moment > 0 {
-            let latency_us = self.clock.now_us().saturating_sub(self.open.accepted_us);
+            let now_us = *self.open.now_us.get_or_insert_with(|| self.clock.now_us());
+            let latency_us = now_us.saturating_sub(self.open.accepted_us);
             self.end.shared.latency.record_n(latency_us, self.open.same_moment);
             self.open.same_moment = 0;
         }

@@ -41,7 +41,12 @@ pub fn common(options: &KafkaOptions, servers: &str) -> ClientConfig {
 }
 
 /// Settings of the producer for a topic of `partitions`.
-pub fn producer(options: &KafkaOptions, buffer: &BufferOptions, servers: &str, partitions: usize) -> ClientConfig {
+pub fn producer(
+    options: &KafkaOptions,
+    buffer: &BufferOptions,
+    servers: &str,
+    partitions: usize,
+) -> ClientConfig {
     let mut config = common(options, servers);
     let linger = if dozes(options) { options.linger - DOZE } else { options.linger };
     config.set("enable.idempotence", options.idempotence.to_string());
@@ -56,7 +61,10 @@ pub fn producer(options: &KafkaOptions, buffer: &BufferOptions, servers: &str, p
     // Every broker is connected from the start, so that "up" can be known before the first record.
     config.set("enable.sparse.connections", "false");
     config.set("queue.buffering.max.messages", (buffer.max_records + SPARE_RECORDS).to_string());
-    config.set("queue.buffering.max.kbytes", (buffer.max_bytes / 1024 * 2 + (16 << 10)).min(2_097_151).to_string());
+    config.set(
+        "queue.buffering.max.kbytes",
+        (buffer.max_bytes / 1024 * 2 + (16 << 10)).min(2_097_151).to_string(),
+    );
     // A partition's share of the buffer, halved: with the default, lanes would wait the linger out.
     let share = (buffer.max_records / (2 * partitions.max(1))).clamp(100, 10_000);
     default_to(&mut config, "batch.num.messages", &share.to_string());

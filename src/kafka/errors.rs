@@ -136,7 +136,8 @@ mod tests {
         for (index, (code, class, cause)) in TABLE.iter().enumerate() {
             assert!(TABLE[..index].iter().all(|(other, _, _)| other != code), "{code:?} twice");
             assert_eq!(classify(*code), (*class, *cause));
-            let expected = if *class == Class::RefusedForGood { Outcome::Rejected } else { Outcome::NotStored };
+            let expected =
+                if *class == Class::RefusedForGood { Outcome::Rejected } else { Outcome::NotStored };
             assert_eq!(judge(*code, Persistence::Never).0, expected);
             assert_eq!(judge(*code, Persistence::Possibly).0, Outcome::Unknown);
         }

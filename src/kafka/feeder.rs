@@ -38,7 +38,12 @@ pub struct Feeder {
 impl Feeder {
     /// Takes what waits in the channel, at most one gathering; records that entered the client library.
     /// The number of records taken comes first.
-    pub fn feed(&mut self, accounts: &mut Accounts, lanes: &mut Lanes, native: Option<&mut Native>) -> (usize, usize) {
+    pub fn feed(
+        &mut self,
+        accounts: &mut Accounts,
+        lanes: &mut Lanes,
+        native: Option<&mut Native>,
+    ) -> (usize, usize) {
         let mut taken = 0;
         while taken < GATHER_RECORDS {
             let Some(batch) = accounts.end.next_batch() else { break };

@@ -104,7 +104,13 @@ mod tests {
         let mut held = Held::default();
         let keys: Vec<String> = (0..100).map(|number| format!("key-{number}")).collect();
         for (number, key) in keys.iter().enumerate() {
-            let entry = Entry { token: Token::nobody(number as u64), hash: 0, accepted_us: 0, key: key.as_bytes(), value: b"v" };
+            let entry = Entry {
+                token: Token::nobody(number as u64),
+                hash: 0,
+                accepted_us: 0,
+                key: key.as_bytes(),
+                value: b"v",
+            };
             held.push(entry);
         }
         for step in [1, 30, 40, 28] {

@@ -73,7 +73,8 @@ impl Lanes {
         let mut brokers: Vec<i32> = layout.leaders.clone();
         brokers.sort_unstable();
         brokers.dedup();
-        self.loads = brokers.iter().map(|broker| Load { broker: *broker, records: 0, is_full: false }).collect();
+        self.loads =
+            brokers.iter().map(|broker| Load { broker: *broker, records: 0, is_full: false }).collect();
         for (lane, leader) in self.lanes.iter_mut().zip(&layout.leaders) {
             lane.leader = brokers.binary_search(leader).unwrap_or(0);
             lane.is_up = *leader >= 0 && layout.up.contains(leader);
@@ -85,7 +86,8 @@ impl Lanes {
         let inside: usize = self.lanes.iter().map(|lane| lane.inside).sum();
         let mut waiting = vec![std::mem::take(&mut self.early)];
         waiting.extend(self.lanes.drain(..).map(|lane| lane.held));
-        self.lanes = (0..count).map(|_| Lane { leader: 0, is_up: false, held: Held::default(), inside: 0 }).collect();
+        self.lanes =
+            (0..count).map(|_| Lane { leader: 0, is_up: false, held: Held::default(), inside: 0 }).collect();
         // Their partitions are not known any more; the sum stays right, and so do the shares after a while.
         if let Some(first) = self.lanes.first_mut() {
             first.inside = inside;
@@ -294,7 +296,10 @@ mod tests {
     fn a_slow_broker_fills_its_share_only() {
         let mut lanes = Lanes::new(100);
         lanes.apply(&layout(&[1, 2], &[1, 2]));
-        let key = ["a", "b", "c", "d"].into_iter().find(|key| partition_of(murmur2(key.as_bytes()), 2) == 0).unwrap();
+        let key = ["a", "b", "c", "d"]
+            .into_iter()
+            .find(|key| partition_of(murmur2(key.as_bytes()), 2) == 0)
+            .unwrap();
         let batch = batch_of(&[key]);
         for _ in 0..75 {
             assert!(lanes.view().takes(murmur2(key.as_bytes())));

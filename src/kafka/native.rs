@@ -73,8 +73,15 @@ pub enum Event<'a> {
     Deliveries(Deliveries<'a>),
     Statistics(&'a str),
     /// An error that concerns the client, not one record. `fatal`: the producer can never produce again.
-    Error { code: Code, reason: &'a str, fatal: bool },
-    Log { level: i32, text: &'a str },
+    Error {
+        code: Code,
+        reason: &'a str,
+        fatal: bool,
+    },
+    Log {
+        level: i32,
+        text: &'a str,
+    },
 }
 
 /// A counted reference to a client's main queue; only good for waking whoever sleeps in it.
@@ -124,11 +131,15 @@ impl Native {
         // a null configuration means the client's own.
         let topic = unsafe { sys::rd_kafka_topic_new(client, name.as_ptr(), ptr::null_mut()) };
         if topic.is_null() {
-            return Err(KafkaError::ClientCreation(format!("no handle for topic {}", name.to_string_lossy())));
+            return Err(KafkaError::ClientCreation(format!(
+                "no handle for topic {}",
+                name.to_string_lossy()
+            )));
         }
         // SAFETY: as above; each call gives a reference of its own.
-        let (queue, for_alarm) =
-            unsafe { (QueueRef(sys::rd_kafka_queue_get_main(client)), QueueRef(sys::rd_kafka_queue_get_main(client))) };
+        let (queue, for_alarm) = unsafe {
+            (QueueRef(sys::rd_kafka_queue_get_main(client)), QueueRef(sys::rd_kafka_queue_get_main(client)))
+        };
         *lock(&alarm.0) = Some(for_alarm);
         Ok(Self {
             producer,
@@ -232,7 +243,11 @@ impl Native {
         loop {
             // SAFETY: `event` is a delivery event; `raw_reports` has room for as many pointers as we say.
             let count = unsafe {
-                sys::rd_kafka_event_message_array(event, self.raw_reports.as_mut_ptr(), self.raw_reports.len())
+                sys::rd_kafka_event_message_array(
+                    event,
+                    self.raw_reports.as_mut_ptr(),
+                    self.raw_reports.len(),
+                )
             };
             if count == 0 {
                 return;
@@ -252,14 +267,6 @@ impl Native {
         let flags = sys::RD_KAFKA_PURGE_F_QUEUE | sys::RD_KAFKA_PURGE_F_INFLIGHT;
         // SAFETY: the client lives as long as `producer`; both flags are valid for a producer.
         unsafe { sys::rd_kafka_purge(self.producer.client().native_ptr(), flags) };
-    }
-
-    /// Makes the producer fatal, as a broker could (for tests of the rebuilding).
-    #[doc(hidden)]
-    pub fn provoke_fatal(&self) {
-        let code = Code::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
-        // SAFETY: the client is alive and the text is NUL-terminated.
-        unsafe { sys::rd_kafka_test_fatal_error(self.producer.client().native_ptr(), code, c"provoked".as_ptr()) };
     }
 }
 

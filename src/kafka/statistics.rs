@@ -39,7 +39,8 @@ pub fn read(json: &str, topic: &str, idempotence: bool) -> Option<Reading> {
     reading.layout.up.sort_unstable();
     reading.round_trips.sort_unstable();
     if let Some(topic) = statistics.topics.get(topic) {
-        let known = topic.partitions.values().filter(|partition| partition.partition >= 0 && !partition.unknown);
+        let known =
+            topic.partitions.values().filter(|partition| partition.partition >= 0 && !partition.unknown);
         let mut leaders: Vec<(i32, i32)> = known.map(|p| (p.partition, p.leader)).collect();
         leaders.sort_unstable();
         reading.layout.leaders = leaders.into_iter().map(|(_, leader)| leader).collect();

@@ -36,8 +36,6 @@ const STUCK_US: u64 = 10_000_000;
 const PURGE_US: u64 = 3_000_000;
 /// Client errors are counted by code, client log lines by level behind these.
 const ERROR_KINDS: usize = 64;
-/// Time between two summaries of lines that were held back, in microseconds.
-const SUMMARY_US: u64 = 10_000_000;
 /// Pause before a producer that could not be built is tried again.
 const REBUILD_PAUSE: Duration = Duration::from_millis(500);
 
@@ -59,7 +57,17 @@ pub fn start(
         let bell = end.bell.clone();
         let gate = TopicGate::start(options.clone(), servers.clone(), move || bell.ring_always());
         let desk = Desk::new(&options, &buffer, end, clock);
-        let mut worker = Worker { desk, options, buffer, servers, alarm, native: None, gate: None, feeder: Feeder::default(), last_batch_us: 0 };
+        let mut worker = Worker {
+            desk,
+            options,
+            buffer,
+            servers,
+            alarm,
+            native: None,
+            gate: None,
+            feeder: Feeder::default(),
+            last_batch_us: 0,
+        };
         match gate {
             Ok(gate) => worker.gate = Some(gate),
             Err(error) => log::error!(target: "kafka", "thread.failed name=topic reason=\"{error}\""),
@@ -98,7 +106,6 @@ struct Desk {
     full: Vec<bool>,
     errors: Throttle,
     next_look_us: u64,
-    next_summary_us: u64,
     timeout_us: u64,
     logs_deliveries: bool,
 }
@@ -120,7 +127,6 @@ impl Desk {
             full: Vec::new(),
             errors: Throttle::default(),
             next_look_us: 0,
-            next_summary_us: SUMMARY_US,
             timeout_us: options.delivery_timeout.as_micros() as u64,
             logs_deliveries: log::log_enabled!(target: "kafka", log::Level::Debug),
         }
@@ -181,7 +187,10 @@ impl Desk {
             }
             _ => {}
         }
-        if self.errors.allow((code as i32).rem_euclid(ERROR_KINDS as i32) as usize, self.clock.now_us() / 1000) {
+        if self
+            .errors
+            .allow((code as i32).rem_euclid(ERROR_KINDS as i32) as usize, self.clock.now_us() / 1000)
+        {
             let reason = excerpt(reason.as_bytes());
             log::warn!(target: "kafka", "kafka.error code={code:?} fatal={fatal} reason=\"{reason}\"");
         }
@@ -228,7 +237,9 @@ impl Desk {
             () if !has_producer => "waiting_for_topic",
             () if self.lanes.count() == 0 || self.lanes.down() == self.lanes.count() => "no_leader_up",
             () if !self.reading.has_producer_id => "waiting_for_producer_id",
-            () if self.inside > 0 && now_us.saturating_sub(self.progress_us) > STUCK_US => "no_delivery_reports",
+            () if self.inside > 0 && now_us.saturating_sub(self.progress_us) > STUCK_US => {
+                "no_delivery_reports"
+            }
             () => "ready",
         }
     }
@@ -263,14 +274,15 @@ impl Desk {
         if self.shown_ready != Some(state) {
             self.shown_ready = Some(state);
             match state {
-                "ready" => log::info!(target: "kafka", "kafka.ready partitions={} brokers={}", self.lanes.count(), self.reading.layout.up.len()),
-                _ => log::info!(target: "kafka", "kafka.not_ready reason={state} held={} inside={}", self.lanes.held_records(), self.inside),
+                "ready" => {
+                    log::info!(target: "kafka", "kafka.ready partitions={} brokers={}", self.lanes.count(), self.reading.layout.up.len())
+                }
+                _ => {
+                    log::info!(target: "kafka", "kafka.not_ready reason={state} held={} inside={}", self.lanes.held_records(), self.inside)
+                }
             }
         }
-        if now_us >= self.next_summary_us {
-            self.next_summary_us = now_us + SUMMARY_US;
-            self.accounts.summarise();
-        }
+        self.accounts.summarise();
     }
 }
 
@@ -284,7 +296,8 @@ impl Worker {
             }
             let now_us = self.desk.clock.now_us();
             if let Some(native) = &mut self.native {
-                self.desk.inside += self.feeder.release(&mut self.desk.accounts, &mut self.desk.lanes, native);
+                self.desk.inside +=
+                    self.feeder.release(&mut self.desk.accounts, &mut self.desk.lanes, native);
             }
             let was_empty = self.desk.inside == 0;
             let (taken, inside) =

@@ -45,7 +45,11 @@ pub struct TopicGate {
 
 impl TopicGate {
     /// Starts looking. `wake` is called once the answer is there.
-    pub fn start(options: KafkaOptions, servers: String, wake: impl Fn() + Send + 'static) -> std::io::Result<Self> {
+    pub fn start(
+        options: KafkaOptions,
+        servers: String,
+        wake: impl Fn() + Send + 'static,
+    ) -> std::io::Result<Self> {
         let (sender, answer) = bounded(1);
         let stop = Arc::new(AtomicBool::new(false));
         let asked_to_stop = stop.clone();
@@ -101,7 +105,9 @@ fn look(options: &KafkaOptions, servers: &str, is_stopped: &dyn Fn() -> bool, an
             }
             Ok(Found::Leaderless(count)) => {
                 seen_before = None;
-                complain(&mut attempts, || format!("topic.waiting name={} leaderless={count}", options.topic));
+                complain(&mut attempts, || {
+                    format!("topic.waiting name={} leaderless={count}", options.topic)
+                });
             }
             Ok(Found::Absent) => {
                 seen_before = None;
@@ -111,7 +117,10 @@ fn look(options: &KafkaOptions, servers: &str, is_stopped: &dyn Fn() -> bool, an
                         log::info!(target: "kafka", "topic.created name={} partitions={}", options.topic, options.partitions);
                     }
                     Err(reason) => complain(&mut attempts, || {
-                        format!("topic.absent name={} reason=\"{reason}\" hint=\"create it, or allow this client to\"", options.topic)
+                        format!(
+                            "topic.absent name={} reason=\"{reason}\" hint=\"create it, or allow this client to\"",
+                            options.topic
+                        )
                     }),
                 }
             }
@@ -159,10 +168,14 @@ fn describe(admin: &AdminClient<DefaultClientContext>, name: &str) -> KafkaResul
 
 fn create(admin: &AdminClient<DefaultClientContext>, options: &KafkaOptions) -> Result<(), String> {
     let min_insync = options.min_insync_replicas.to_string();
-    let topic = NewTopic::new(&options.topic, options.partitions, TopicReplication::Fixed(options.replication_factor))
-        .set("cleanup.policy", "delete")
-        .set("compression.type", "producer")
-        .set("min.insync.replicas", &min_insync);
+    let topic = NewTopic::new(
+        &options.topic,
+        options.partitions,
+        TopicReplication::Fixed(options.replication_factor),
+    )
+    .set("cleanup.policy", "delete")
+    .set("compression.type", "producer")
+    .set("min.insync.replicas", &min_insync);
     let asked = AdminOptions::new().request_timeout(Some(5 * QUESTION)).operation_timeout(Some(5 * QUESTION));
     match pollster::block_on(admin.create_topics([&topic], &asked)) {
         Err(error) => Err(error.to_string()),
@@ -189,7 +202,8 @@ fn max_record_bytes(admin: &AdminClient<DefaultClientContext>, options: &KafkaOp
 
 fn topic_max_bytes(admin: &AdminClient<DefaultClientContext>, name: &str) -> Option<usize> {
     let asked = AdminOptions::new().request_timeout(Some(QUESTION));
-    let results = pollster::block_on(admin.describe_configs([&ResourceSpecifier::Topic(name)], &asked)).ok()?;
+    let results =
+        pollster::block_on(admin.describe_configs([&ResourceSpecifier::Topic(name)], &asked)).ok()?;
     let resource = results.into_iter().next()?.ok()?;
     resource.get("max.message.bytes")?.value.as_ref()?.parse().ok()
 }

@@ -104,7 +104,15 @@ impl<S: Stream> Conn<S> {
         let tail = self.partial.len();
         let (consumed, stop) = {
             let Session::Tcp(session) = &mut self.session else { return After::Gone };
-            desk.feed_staged(session, start..start + tail + count, self.ended, (slot, self.generation), end, now, &self.stream.peer())
+            desk.feed_staged(
+                session,
+                start..start + tail + count,
+                self.ended,
+                (slot, self.generation),
+                end,
+                now,
+                &self.stream.peer(),
+            )
         };
         if tight {
             // What was not taken stays where it is: in the kernel.
@@ -209,11 +217,6 @@ impl<S: Stream> Conn<S> {
 
     pub fn is_admin(&self) -> bool {
         matches!(self.session, Session::Admin(_))
-    }
-
-    /// Bytes held for this connection.
-    pub fn held_bytes(&self) -> usize {
-        self.partial.capacity() + self.out.capacity()
     }
 
     /// Bytes of whole messages read and not taken.

@@ -22,8 +22,6 @@ use crate::session::{AdminSession, AdminView, Now, Stop, TcpOptions, TcpSession}
 const TURN_RECORDS: usize = 8192;
 /// An admin connection that says nothing for so long is closed, in microseconds.
 const ADMIN_IDLE_US: u64 = 30_000_000;
-/// Time between two summaries of warnings that were held back, in microseconds.
-const SUMMARY_US: u64 = 10_000_000;
 
 /// What the connections look like, for metrics and the state dump.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -69,7 +67,6 @@ pub struct Hub<S> {
     paused_us: u64,
     last_turn_us: u64,
     unread_bytes: u64,
-    next_summary_us: u64,
 }
 
 impl<S: Stream> Hub<S> {
@@ -97,7 +94,6 @@ impl<S: Stream> Hub<S> {
             paused_us: 0,
             last_turn_us: 0,
             unread_bytes: 0,
-            next_summary_us: SUMMARY_US,
         }
     }
 
@@ -446,7 +442,9 @@ impl<S: Stream> Hub<S> {
                 }
                 self.unread_bytes += count as u64;
             }
-            if let Some(told) = conn.tcp().and_then(|session| session.give_up_parked(Cause::ShuttingDown, now.us)) {
+            if let Some(told) =
+                conn.tcp().and_then(|session| session.give_up_parked(Cause::ShuttingDown, now.us))
+            {
                 let ledger = &self.end.shared.ledger;
                 ledger.accept(1);
                 ledger.credit(crate::event::Outcome::NotStored, 1);
@@ -465,10 +463,7 @@ impl<S: Stream> Hub<S> {
 
     /// Once a second: silent admin connections go, suppressed warnings are summed up.
     pub fn housekeeping(&mut self, now: Now) {
-        if now.us >= self.next_summary_us {
-            self.next_summary_us = now.us + SUMMARY_US;
-            self.desk.rejects.summarise(now.us / 1000);
-        }
+        self.desk.rejects.summarise(now.us / 1000);
         if self.admins == 0 {
             return;
         }

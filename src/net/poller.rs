@@ -76,13 +76,22 @@ pub trait Host {
 enum Phase {
     Running,
     /// Read every connection out.
-    Reading { until_us: u64, deadline_us: u64 },
+    Reading {
+        until_us: u64,
+        deadline_us: u64,
+    },
     /// Nothing is read any more; the last batch waits for room in the channel.
-    HandingOver { deadline_us: u64 },
+    HandingOver {
+        deadline_us: u64,
+    },
     /// The Kafka thread delivers.
-    Delivering { deadline_us: u64 },
+    Delivering {
+        deadline_us: u64,
+    },
     /// Last answers go out.
-    Farewell { until_us: u64 },
+    Farewell {
+        until_us: u64,
+    },
     Done,
 }
 
@@ -199,7 +208,8 @@ impl Poller {
         let now_us = self.clock.now_us();
         self.hub.has_turns()
             || self.hub.has_reports()
-            || (self.may_accept_tcp() && self.tcp.as_ref().is_some_and(|listener| listener.wants_turn(now_us)))
+            || (self.may_accept_tcp()
+                && self.tcp.as_ref().is_some_and(|listener| listener.wants_turn(now_us)))
             || (self.may_accept_health() && self.health.as_ref().is_some_and(|l| l.wants_turn(now_us)))
     }
 
@@ -251,7 +261,9 @@ impl Poller {
             match listener.accept(now.us) {
                 Accepted::Connection(socket) => {
                     let registry = self.poll.registry();
-                    let result = self.hub.add_tcp(socket, now, |socket, slot, generation| register(registry, socket, slot, generation));
+                    let result = self.hub.add_tcp(socket, now, |socket, slot, generation| {
+                        register(registry, socket, slot, generation)
+                    });
                     if let Err(error) = result {
                         log::warn!(target: "tcp", "connection.refused reason=\"{error}\"");
                     }
@@ -269,7 +281,9 @@ impl Poller {
             let Some(listener) = self.health.as_mut().filter(|l| l.wants_turn(now.us)) else { break };
             let Accepted::Connection(socket) = listener.accept(now.us) else { break };
             let registry = self.poll.registry();
-            let result = self.hub.add_admin(socket, now, |socket, slot, generation| register(registry, socket, slot, generation));
+            let result = self.hub.add_admin(socket, now, |socket, slot, generation| {
+                register(registry, socket, slot, generation)
+            });
             if let Err(error) = result {
                 log::warn!(target: "health", "connection.refused reason=\"{error}\"");
             }
@@ -301,7 +315,9 @@ impl Poller {
                     Phase::Reading { until_us, deadline_us }
                 }
             }
-            Phase::HandingOver { deadline_us } => self.hand_over(if level >= 2 { now.us } else { deadline_us }),
+            Phase::HandingOver { deadline_us } => {
+                self.hand_over(if level >= 2 { now.us } else { deadline_us })
+            }
             Phase::Delivering { deadline_us } => {
                 if host.kafka_has_ended() {
                     self.hub.take_reports(now);
@@ -315,10 +331,12 @@ impl Poller {
                     Phase::Delivering { deadline_us }
                 }
             }
-            Phase::Farewell { until_us } => match self.hub.tcp_connections() == 0 || now.us >= until_us || level >= 2 {
-                true => Phase::Done,
-                false => Phase::Farewell { until_us },
-            },
+            Phase::Farewell { until_us } => {
+                match self.hub.tcp_connections() == 0 || now.us >= until_us || level >= 2 {
+                    true => Phase::Done,
+                    false => Phase::Farewell { until_us },
+                }
+            }
             Phase::Done => Phase::Done,
         };
     }
@@ -372,7 +390,11 @@ impl Poller {
 }
 
 fn register(registry: &mio::Registry, socket: &mut Socket, slot: u32, generation: u16) -> io::Result<()> {
-    registry.register(&mut socket.stream, Token(pack(slot, generation)), Interest::READABLE | Interest::WRITABLE)
+    registry.register(
+        &mut socket.stream,
+        Token(pack(slot, generation)),
+        Interest::READABLE | Interest::WRITABLE,
+    )
 }
 
 /// Slot and generation as an event's token. Below the three fixed tokens: a slot has 20 bits.

@@ -19,6 +19,7 @@
 mod encode;
 mod json;
 mod options;
+mod scan;
 mod validate;
 
 #[cfg(test)]
@@ -61,7 +62,11 @@ impl Pipeline {
     /// # Errors
     /// The rule that the line breaks; `out` is then untouched.
     pub fn line(&mut self, line: &mut [u8], now_ms: i64, out: &mut Vec<u8>) -> Result<Encoded, Rejection> {
-        let update = self.parser.parse(line)?.complete(now_ms)?;
+        let members = match scan::members(line) {
+            Some(members) => members,
+            None => self.parser.parse(line)?,
+        };
+        let update = members.complete(now_ms)?;
         validate::update(&update)?;
         Ok(encode::record(self.format, &update, out))
     }

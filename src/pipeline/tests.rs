@@ -346,20 +346,38 @@ fn frames() {
     }
 }
 
-/// S0-PB: what `protoc --encode=leaderboard.ScoreUpdate` writes, byte for byte.
+/// S0-PB: what `protoc --encode=leaderboard.ScoreUpdate` (libprotoc 35.1) writes, byte for byte.
 #[test]
 fn values_are_what_protoc_writes() {
-    for (given, bytes) in PROTOC {
-        let (lb, player, score, ts_ms) = *given;
+    let long_lb = "l".repeat(64);
+    let long_player = "p".repeat(128);
+    let long =
+        [b"\x0a\x40", long_lb.as_bytes(), b"\x12\x80\x01", long_player.as_bytes(), b"\x18\x01"].concat();
+    for (lb, player, score, ts_ms, bytes) in [
+        (
+            "global",
+            "player-000042",
+            9001,
+            1_700_000_000_000,
+            &b"\x0a\x06global\x12\x0dplayer-000042\x18\xa9\x46\x20\x80\xd0\x95\xff\xbc\x31"[..],
+        ),
+        ("g", "p", 0, 0, b"\x0a\x01g\x12\x01p"),
+        ("g", "p", 127, 128, b"\x0a\x01g\x12\x01p\x18\x7f\x20\x80\x01"),
+        (
+            "\u{e4}",
+            "\u{1f600}",
+            i64::MAX,
+            i64::MAX,
+            b"\x0a\x02\xc3\xa4\x12\x04\xf0\x9f\x98\x80\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x20\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
+        ),
+        (&long_lb, &long_player, 1, 0, &long),
+    ] {
         let update = ScoreUpdate { leaderboard: lb, player, score, ts_ms };
         let mut out = Vec::new();
         let encoded = Pipeline::new(ValueFormat::Protobuf).update(&update, &mut out).unwrap();
-        assert_eq!(record(&out, encoded), (player.as_bytes(), *bytes), "{given:?}");
+        assert_eq!(record(&out, encoded), (player.as_bytes(), bytes), "S0-PB: {update:?}");
     }
 }
-
-#[allow(clippy::type_complexity)]
-const PROTOC: &[((&str, &str, i64, i64), &[u8])] = &[];
 
 /// S0-PB, S0-R4: both formats read back by a library, for values of every length.
 #[test]

@@ -5,9 +5,9 @@
 //! what a message says (that is `pipeline`'s). Sessions call it; whatever way TCP cut the bytes, the
 //! findings are the same, and one test helper holds every codec to that.
 
-pub mod http1;
 pub mod ack;
 mod frames;
+pub mod http1;
 mod lines;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -25,11 +25,13 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 ///
 /// # Panics
 /// When `deadline` has passed without it; the message says `what` was awaited.
+#[track_caller]
 pub fn eventually(deadline: Duration, what: &str, mut condition: impl FnMut() -> bool) {
     eventually_some(deadline, what, || condition().then_some(()));
 }
 
 /// Waits until `look` finds something, and returns it. Panics as [`eventually`] does.
+#[track_caller]
 pub fn eventually_some<T>(deadline: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {

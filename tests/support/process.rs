@@ -102,6 +102,7 @@ impl Sluice {
     }
 
     /// Waits until `/ready` answers 200.
+    #[track_caller]
     pub fn await_ready(&self) {
         eventually(PATIENCE, "/ready answers 200", || self.get("/ready").0 == 200);
     }
@@ -122,6 +123,7 @@ impl Sluice {
 
     /// Waits for its end: the exit code (128 + number after a signal, as a shell counts) and the numbers of its last
     /// line, `gateway.stop`; the map is empty when the last line is another.
+    #[track_caller]
     pub fn wait(mut self) -> (i32, HashMap<String, u64>) {
         let child = &mut self.child;
         let status =
@@ -138,6 +140,7 @@ impl Sluice {
     }
 
     /// Waits for a log line that contains `needle`, and returns it.
+    #[track_caller]
     pub fn await_log(&self, needle: &str) -> String {
         let found = self.log.find(0, PATIENCE, |line| line.contains(needle));
         found.unwrap_or_else(|| panic!("no {needle:?} in the log")).1

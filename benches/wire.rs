@@ -1,0 +1,65 @@
+//! Finding messages in bytes, ns a message: `cargo bench --bench wire`.
+
+use divan::{Bencher, counter::ItemsCount};
+use sluice::wire::{Frames, Item, Lines, Step, ack};
+
+const MESSAGES: usize = 1_500;
+const LINE: &[u8] = br#"{"lb":"global","player":"player-000042","score":9001,"ts_ms":1700000000000}"#;
+
+fn main() {
+    divan::main();
+}
+
+/// One read's worth of messages, found one after the other.
+fn find(input: &[u8], mut next: impl FnMut(&[u8]) -> Step) -> usize {
+    let (mut at, mut bytes) = (0, 0);
+    loop {
+        let step = next(&input[at..]);
+        at += step.consumed;
+        match step.item {
+            Some(Item::Message(range)) => bytes += range.len(),
+            Some(_) => bytes += 1,
+            None => return bytes,
+        }
+    }
+}
+
+#[divan::bench(args = ["\n", "\r\n"])]
+fn lines(bencher: Bencher, end: &str) {
+    let input = [LINE, end.as_bytes()].concat().repeat(MESSAGES);
+    let mut lines = Lines::new(65_536);
+    bencher.counter(ItemsCount::new(MESSAGES)).bench_local(|| find(&input, |input| lines.next(input, false)));
+}
+
+#[divan::bench]
+fn frames(bencher: Bencher) {
+    let input = [&40_u32.to_be_bytes(), &[7; 40][..]].concat().repeat(MESSAGES);
+    let mut frames = Frames::new(65_536);
+    bencher
+        .counter(ItemsCount::new(MESSAGES))
+        .bench_local(|| find(&input, |input| frames.next(input, false)));
+}
+
+/// A byte at a time: what a trickling sender costs a read.
+#[divan::bench]
+fn trickle(bencher: Bencher) {
+    let mut lines = Lines::new(65_536);
+    bencher.counter(ItemsCount::new(LINE.len())).bench_local(|| {
+        (0..LINE.len()).for_each(|have| {
+            divan::black_box(lines.next(&LINE[..have], false));
+        });
+        lines.next(LINE, true).consumed
+    });
+}
+
+#[divan::bench]
+fn ack_stored(bencher: Bencher) {
+    let mut out = Vec::with_capacity(32);
+    let mut n = 0;
+    bencher.bench_local(|| {
+        out.clear();
+        n += 1_001;
+        ack::stored(&mut out, n);
+        out.len()
+    });
+}

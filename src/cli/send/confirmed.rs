@@ -1,0 +1,425 @@
+//! `send --ack`: connections and threads around the account.
+//!
+//! Three threads share it under one lock, each with one thing to sleep in: `input` in a read of the input, the
+//! one here that hears answers in a read of the socket, the calling one in a write or on the condition variable.
+//! Answers are always read, whatever the writer does, so a gateway that waits for us to listen is never waited
+//! for. The lock is never held across a read or a write.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::ProgressBar;
+use memchr::memchr;
+
+use super::account::{Account, Failure, Limits};
+use super::answer::parse;
+use super::input::{self, Piece};
+use super::report::Report;
+use super::{Args, Input, connect, patience};
+use crate::cli::stop;
+
+/// Longest sleep in a write or a wait: how late a signal or the end of patience is seen.
+const TICK: Duration = Duration::from_millis(100);
+/// How long a peer may take for its last answers once nothing more is sent.
+const GRACE: Duration = Duration::from_secs(5);
+const CONNECT: Duration = Duration::from_secs(10);
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// Size of a write.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// Longest answer that is taken for one.
+const ANSWER_BYTES: usize = 64 * 1024;
+
+/// Sends everything and follows it. `Ok` only when every line is stored; both sides begin with the sums.
+pub(super) fn run(args: &Args, input: Input, bar: &ProgressBar, report: Report) -> Result<String, String> {
+    let stop = stop::requested().map_err(|error| error.to_string())?;
+    // Before the input is touched: nobody there is a fault of the command line, not one to wait out.
+    let stream = connect(&args.addr, CONNECT).map_err(|error| format!("{}: {error}", args.addr))?;
+    let limits = Limits { lines: args.window as usize, bytes: args.window_bytes as usize };
+    let shared = Arc::new(Shared::new(Account::new(limits, args.resend_unknown, Instant::now())));
+    let feeder = (Arc::clone(&shared), args.max_line_bytes as usize);
+    // Not joined: it may sleep in a read of a terminal, which nothing here can end; the process's end does.
+    std::thread::spawn(move || input::feed(input, feeder.1, &feeder.0));
+    let patience = patience(args.timeout);
+    let mut sender =
+        Sender { addr: &args.addr, patience, shared, stop, bar, report, failures: Vec::new(), sums: None };
+    let end = sender.send_all(stream);
+    sender.conclude(end)
+}
+
+/// What the threads share.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    account: Account,
+    input_bytes: u64,
+    input_ended: bool,
+    input_error: Option<io::Error>,
+    /// No more input is wanted.
+    over: bool,
+    /// The current connection's answers ended.
+    hung_up: bool,
+    /// The peer does not speak the protocol, or lies.
+    violation: Option<String>,
+}
+
+impl Shared {
+    fn new(account: Account) -> Self {
+        let state = State {
+            account,
+            input_bytes: 0,
+            input_ended: false,
+            input_error: None,
+            over: false,
+            hung_up: false,
+            violation: None,
+        };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A thread that panicked has said so; the books it left are still the best there are.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>, most: Duration) -> MutexGuard<'a, State> {
+        self.changed.wait_timeout(state, most).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// For the input: a place to put lines, locked until [`Slot::finish`] except while there is no room.
+    pub(super) fn slot(&self) -> Slot<'_> {
+        Slot { shared: self, state: Some(self.lock()), now: Instant::now() }
+    }
+
+    pub(super) fn end_input(&self, error: Option<io::Error>) {
+        let mut state = self.lock();
+        (state.input_ended, state.input_error) = (true, error);
+        self.changed.notify_all();
+    }
+}
+
+pub(super) struct Slot<'a> {
+    shared: &'a Shared,
+    /// Empty only while waiting for room.
+    state: Option<MutexGuard<'a, State>>,
+    now: Instant,
+}
+
+impl Slot<'_> {
+    /// Puts a line, waiting until there is room; drops it when no more is wanted.
+    pub(super) fn take(&mut self, piece: Piece<'_>) {
+        let Some(mut state) = self.state.take() else { return };
+        let len = if let Piece::Line { text, .. } = piece { text.len() } else { 0 };
+        while !state.over && !state.account.has_room(len) {
+            self.shared.changed.notify_all();
+            state = self.shared.wait(state, TICK);
+            self.now = Instant::now();
+        }
+        match piece {
+            _ if state.over => {}
+            Piece::Line { number, text } => state.account.push(number, text, self.now),
+            Piece::TooLong { number, bytes } => {
+                state.account.refuse(number, "line_too_long", format!("{bytes} bytes, see --max-line-bytes"))
+            }
+        }
+        self.state = Some(state);
+    }
+
+    /// The read is used up. Whether more is wanted.
+    pub(super) fn finish(self, bytes: u64) -> bool {
+        let Some(mut state) = self.state else { return false };
+        state.input_bytes += bytes;
+        self.shared.changed.notify_all();
+        !state.over
+    }
+}
+
+/// Why a conversation, or the whole run, ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Done,
+    Broken,
+    Stalled,
+    Violation(String),
+}
+
+struct Sender<'a> {
+    addr: &'a str,
+    patience: Option<Duration>,
+    shared: Arc<Shared>,
+    stop: Arc<AtomicBool>,
+    bar: &'a ProgressBar,
+    report: Report,
+    failures: Vec<Failure>,
+    /// When the progress bar was told last.
+    sums: Option<Instant>,
+}
+
+impl Sender<'_> {
+    fn send_all(&mut self, first: TcpStream) -> End {
+        let (mut stream, mut backoff) = (first, BACKOFF_MIN);
+        loop {
+            let before = self.shared.lock().account.totals().stored;
+            match self.conversation(&stream) {
+                End::Broken => {}
+                end => return end,
+            }
+            if self.shared.lock().account.totals().stored > before {
+                backoff = BACKOFF_MIN;
+            }
+            stream = match self.reconnect(&mut backoff) {
+                Ok(stream) => stream,
+                Err(end) => return end,
+            };
+        }
+    }
+
+    /// One connection, from `#ack` to its end; afterwards the account is ready for the next.
+    fn conversation(&mut self, stream: &TcpStream) -> End {
+        let reader = stream.try_clone().and_then(|reader| {
+            stream.set_write_timeout(Some(TICK))?;
+            self.shared.lock().hung_up = false;
+            let shared = Arc::clone(&self.shared);
+            std::thread::Builder::new().name("answers".into()).spawn(move || hear(reader, &shared))
+        });
+        let reader = match reader {
+            Ok(reader) => reader,
+            Err(error) => return End::Violation(format!("no second thread for the answers: {error}")),
+        };
+        let (mut end, unwritten) = self.write_lines(stream);
+        if matches!(end, End::Done | End::Broken) {
+            // Both directions can break apart from each other: what the peer still has to say counts.
+            drop(stream.shutdown(Shutdown::Write));
+            self.await_hang_up();
+        }
+        drop(stream.shutdown(Shutdown::Both)); // an error means that it is gone already
+        drop(reader.join()); // a panic there was printed; what it left open becomes unknown below
+        let mut state = self.shared.lock();
+        if let (End::Done | End::Broken, Some(why)) = (&end, state.violation.take()) {
+            end = End::Violation(why);
+        }
+        state.account.handle_disconnect(unwritten, Instant::now());
+        end
+    }
+
+    /// Writes lines until there is an end. Also how many bytes of the last chunk were not taken.
+    fn write_lines(&mut self, mut stream: &TcpStream) -> (End, usize) {
+        let (mut chunk, mut at) = (b"#ack\n".to_vec(), 0);
+        loop {
+            if at < chunk.len() {
+                match stream.write(&chunk[at..]) {
+                    Ok(0) => return (End::Broken, chunk.len() - at),
+                    Ok(written) => at += written,
+                    Err(error) if is_pause(&error) => {}
+                    Err(_) => return (End::Broken, chunk.len() - at),
+                }
+            }
+            let unwritten = chunk.len() - at;
+            if let Some(end) = self.next(&mut chunk, unwritten == 0) {
+                return (end, unwritten);
+            }
+            if unwritten == 0 {
+                at = 0;
+            }
+        }
+    }
+
+    /// Waits for something to write, unless the last chunk is not written yet; `Some` when there is an end.
+    fn next(&mut self, chunk: &mut Vec<u8>, written: bool) -> Option<End> {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        loop {
+            let now = Instant::now();
+            if let Some(why) = state.violation.take() {
+                return Some(End::Violation(why));
+            }
+            if state.hung_up || state.account.is_closed() {
+                return Some(End::Broken);
+            }
+            if self.is_stalled(&state, now) {
+                return Some(End::Stalled);
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                state.over = true; // ends the input; what is on its way is still followed
+            }
+            if self.must_tell(&mut state, now) {
+                let (totals, bytes, waiting) =
+                    (state.account.totals(), state.input_bytes, state.account.waiting());
+                drop(state);
+                self.tell(now, bytes, &format!("{} stored, {waiting} waiting", totals.stored));
+                state = shared.lock();
+                continue;
+            }
+            if !written {
+                return None;
+            }
+            chunk.clear();
+            state.account.poll_send(chunk, CHUNK_BYTES, now);
+            if !chunk.is_empty() {
+                return None;
+            }
+            if (state.input_ended || state.over) && state.account.waiting() == 0 {
+                return Some(End::Done);
+            }
+            let pause = state.account.pause_left(now).unwrap_or(TICK).min(TICK);
+            state = shared.wait(state, pause);
+        }
+    }
+
+    fn is_stalled(&self, state: &State, now: Instant) -> bool {
+        self.patience.is_some_and(|patience| state.account.stalled(now) > patience)
+    }
+
+    /// Whether there is something for stderr, which is not to be written under the lock.
+    fn must_tell(&mut self, state: &mut State, now: Instant) -> bool {
+        state.account.take_failures(&mut self.failures);
+        let bar_is_old = self.sums.is_none_or(|told| now.duration_since(told) >= TICK);
+        !self.failures.is_empty() || (bar_is_old && !self.bar.is_hidden())
+    }
+
+    fn tell(&mut self, now: Instant, input_bytes: u64, sums: &str) {
+        self.failures.drain(..).for_each(|failure| self.report.add(&failure));
+        self.sums = Some(now);
+        self.bar.set_position(input_bytes);
+        self.bar.set_message(sums.to_owned());
+    }
+
+    fn await_hang_up(&self) {
+        let deadline = Instant::now() + GRACE;
+        let mut state = self.shared.lock();
+        while !state.hung_up && state.violation.is_none() && Instant::now() < deadline {
+            state = self.shared.wait(state, TICK);
+        }
+    }
+
+    /// Waits until there is something to send, then for a connection. `Err` when there is no need or no hope.
+    fn reconnect(&mut self, backoff: &mut Duration) -> Result<TcpStream, End> {
+        let mut told = false;
+        let shared = Arc::clone(&self.shared);
+        let mut next_try = Instant::now() + *backoff;
+        let mut state = shared.lock();
+        loop {
+            let now = Instant::now();
+            state.over |= self.stop.load(Ordering::Relaxed);
+            if (state.input_ended || state.over) && state.account.waiting() == 0 {
+                return Err(End::Done);
+            }
+            if self.is_stalled(&state, now) {
+                return Err(End::Stalled);
+            }
+            state.account.take_failures(&mut self.failures);
+            if state.account.waiting() == 0 || now < next_try {
+                state = shared.wait(state, TICK.min(next_try.saturating_duration_since(now)).max(MS));
+                continue;
+            }
+            drop(state);
+            *backoff = (*backoff * 2).min(BACKOFF_MAX);
+            match connect(self.addr, self.patience.map_or(CONNECT, |patience| patience.min(CONNECT))) {
+                Ok(stream) => return Ok(stream),
+                Err(error) if !told => {
+                    told = true;
+                    self.bar.suspend(|| eprintln!("sluice send: {}: {error} (still trying)", self.addr));
+                }
+                Err(_) => {}
+            }
+            next_try = Instant::now() + *backoff;
+            state = shared.lock();
+        }
+    }
+
+    fn conclude(mut self, end: End) -> Result<String, String> {
+        let mut state = self.shared.lock();
+        state.over = true;
+        state.account.give_up(Instant::now());
+        self.shared.changed.notify_all();
+        state.account.take_failures(&mut self.failures);
+        let (totals, read, error) = (
+            state.account.totals(),
+            state.input_ended && !self.stop.load(Ordering::Relaxed),
+            state.input_error.take(),
+        );
+        drop(state);
+        self.failures.drain(..).for_each(|failure| self.report.add(&failure));
+        let reported = self.report.finish();
+        let sums = format!(
+            "lines={} stored={} rejected={} not_stored={} unknown={} resent={}",
+            totals.lines, totals.stored, totals.rejected, totals.not_stored, totals.unknown, totals.resent
+        );
+        let mut faults = Vec::new();
+        match end {
+            End::Done | End::Broken => {}
+            End::Stalled => faults.push("gave up: nothing was settled for --timeout".to_owned()),
+            End::Violation(why) => faults.push(format!("hung up on the gateway: {why}")),
+        }
+        if let Some(error) = error {
+            faults.push(format!("the input broke off: {error}"));
+        } else if !read {
+            faults.push("the input was not read to its end".to_owned());
+        }
+        if let Err(error) = reported {
+            faults.push(format!("the report is not complete: {error}"));
+        }
+        if faults.is_empty() && totals.stored == totals.lines {
+            return Ok(sums);
+        }
+        Err([vec![sums], faults].concat().join("; "))
+    }
+}
+
+const MS: Duration = Duration::from_millis(1);
+
+fn is_pause(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+}
+
+/// Reads answers until the connection ends or the peer says what cannot be.
+fn hear(mut stream: TcpStream, shared: &Shared) {
+    let (mut buffer, mut filled) = (vec![0; ANSWER_BYTES], 0);
+    let violation = loop {
+        match stream.read(&mut buffer[filled..]) {
+            Ok(0) => break None,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => break None,
+        }
+        match apply(&buffer[..filled], shared) {
+            Ok(used) => {
+                buffer.copy_within(used..filled, 0);
+                filled -= used;
+            }
+            Err(why) => break Some(why),
+        }
+        if filled == buffer.len() {
+            break Some(format!("an answer is longer than {ANSWER_BYTES} bytes"));
+        }
+    };
+    let mut state = shared.lock();
+    state.hung_up = true;
+    state.violation = state.violation.take().or(violation);
+    shared.changed.notify_all();
+}
+
+/// Gives whole lines to the account. How many bytes they were.
+fn apply(bytes: &[u8], shared: &Shared) -> Result<usize, String> {
+    let mut used = 0;
+    let mut state = shared.lock();
+    let now = Instant::now();
+    while let Some(end) = memchr(b'\n', &bytes[used..]) {
+        let line = &bytes[used..used + end];
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let Ok(answer) = parse(line) else {
+            let start = &line[..line.len().min(100)];
+            return Err(format!("`{}` is no answer", start.escape_ascii()));
+        };
+        state.account.handle_answer(answer, now).map_err(|violation| violation.to_string())?;
+        used += end + 1;
+    }
+    shared.changed.notify_all();
+    Ok(used)
+}
