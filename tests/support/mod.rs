@@ -14,7 +14,7 @@ mod topic;
 use std::time::{Duration, Instant};
 
 pub use broker::Broker;
-pub use process::Sluice;
+pub use process::{Sluice, command};
 pub use real_kafka::RealKafka;
 pub use topic::{Record, end_offsets, read_all};
 
