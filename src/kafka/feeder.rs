@@ -36,19 +36,11 @@ pub struct Feeder {
 impl Feeder {
     /// Takes what waits in the channel, at most one gathering; records that entered the client library.
     /// The number of records taken comes first.
-<<<<<<< HEAD
     pub fn feed<P: Producer>(
         &mut self,
         accounts: &mut Accounts,
         lanes: &mut Lanes,
         producer: Option<&mut P>,
-=======
-    pub fn feed(
-        &mut self,
-        accounts: &mut Accounts,
-        lanes: &mut Lanes,
-        native: Option<&mut Native>,
->>>>>>> 7e343634b6dfae45e076a9d95d13da8b62625f51
     ) -> (usize, usize) {
         let mut taken = 0;
         while taken < GATHER_RECORDS {

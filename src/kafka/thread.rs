@@ -67,6 +67,7 @@ pub fn start(
             gate: None,
             feeder: Feeder::default(),
             last_batch_us: 0,
+            max_batch_bytes: 0,
         };
         match gate {
             Ok(gate) => worker.gate = Some(gate),
@@ -86,6 +87,8 @@ struct Worker {
     gate: Option<TopicGate>,
     feeder: Feeder,
     last_batch_us: u64,
+    /// What the topic allows for a batch of records, in bytes.
+    max_batch_bytes: usize,
 }
 
 /// Everything but the producer itself, so that events can be served while it is polled.
@@ -357,13 +360,15 @@ impl Worker {
         let Some(topic) = self.gate.as_ref().and_then(|gate| gate.answer()) else { return };
         self.gate = None;
         self.desk.accounts.end.shared.board.max_record_bytes.set(topic.max_record_bytes as u64);
+        self.max_batch_bytes = topic.max_batch_bytes;
         self.desk.lanes.apply(&Layout { leaders: vec![-1; topic.partitions], up: Vec::new() });
         self.build();
     }
 
     fn build(&mut self) {
         let partitions = self.desk.lanes.count();
-        let config = client::producer(&self.options, &self.buffer, &self.servers, partitions);
+        let config =
+            client::producer(&self.options, &self.buffer, &self.servers, partitions, self.max_batch_bytes);
         match Native::new(&config, &self.options.topic, &self.alarm) {
             Ok(native) => {
                 self.native = Some(native);
