@@ -138,7 +138,11 @@ impl Gateway {
         };
         let servers = match (&options.kafka.bootstrap, &embedded) {
             (Bootstrap::Servers(servers), _) => servers.clone(),
-            (Bootstrap::Embedded, Some(broker)) => broker.bootstrap_servers(),
+            (Bootstrap::Embedded, Some(broker)) => {
+                let servers = broker.bootstrap_servers();
+                log::info!(target: "kafka", "broker.embedded bootstrap={servers} topic={}", options.kafka.topic);
+                servers
+            }
             (Bootstrap::Embedded, None) => String::new(),
         };
         let shared = Shared::new(options.buffer.clone());
