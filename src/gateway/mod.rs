@@ -19,7 +19,7 @@ pub use recorder::{Pending, RecordError, Recorder};
 pub use run::run;
 
 use crate::config::memory;
-use crate::event::Outcome;
+use crate::event::{Outcome, quoted};
 use crate::handoff::{Account, Bell, Clock, Shared, crossing, lock};
 use crate::kafka::{self, Bootstrap, EmbeddedBroker};
 use crate::net::{Control, Hub, HubStats, Listener, Poller, install_waker};
@@ -298,7 +298,7 @@ fn raise_file_limit(wanted: usize) -> usize {
             allowed
         }
         Err(error) => {
-            log::warn!(target: "gateway", "file_limit.unchanged reason=\"{error}\"");
+            log::warn!(target: "gateway", "file_limit.unchanged reason={}", quoted(&error));
             wanted
         }
     }

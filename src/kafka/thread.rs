@@ -18,7 +18,7 @@ use super::native::{Alarm, Event, Native};
 use super::options::KafkaOptions;
 use super::statistics::{self, Reading};
 use super::topic::TopicGate;
-use crate::event::{Outcome, excerpt};
+use crate::event::{Outcome, excerpt, quoted};
 use crate::handoff::{BufferOptions, Cause, Clock, KafkaEnd, Sleep, lock, unix_ms};
 use crate::metrics::Throttle;
 
@@ -67,10 +67,11 @@ pub fn start(
             gate: None,
             feeder: Feeder::default(),
             last_batch_us: 0,
+            max_batch_bytes: 0,
         };
         match gate {
             Ok(gate) => worker.gate = Some(gate),
-            Err(error) => log::error!(target: "kafka", "thread.failed name=topic reason=\"{error}\""),
+            Err(error) => log::error!(target: "kafka", "thread.failed name=topic reason={}", quoted(&error)),
         }
         worker.run();
     })
@@ -86,6 +87,8 @@ struct Worker {
     gate: Option<TopicGate>,
     feeder: Feeder,
     last_batch_us: u64,
+    /// What the topic allows for a batch of records, in bytes.
+    max_batch_bytes: usize,
 }
 
 /// Everything but the producer itself, so that events can be served while it is polled.
@@ -216,7 +219,7 @@ impl Desk {
         self.lanes.apply(&self.reading.layout);
     }
 
-    fn expire(&mut self, before_us: Option<u64>, cause: Cause) {
+    fn expire(&mut self, before_us: u64, cause: Cause) {
         let accounts = &mut self.accounts;
         let mut expired = 0;
         self.lanes.expire(before_us, |token, bytes| {
@@ -309,7 +312,7 @@ impl Worker {
             if taken > 0 {
                 self.last_batch_us = now_us;
             }
-            self.desk.expire(Some(now_us.saturating_sub(self.desk.timeout_us)), Cause::DeadlinePassed);
+            self.desk.expire(now_us.saturating_sub(self.desk.timeout_us), Cause::DeadlinePassed);
             self.desk.show(self.native.is_some());
             self.desk.accounts.end.publish();
             if self.is_done(now_us) {
@@ -357,20 +360,22 @@ impl Worker {
         let Some(topic) = self.gate.as_ref().and_then(|gate| gate.answer()) else { return };
         self.gate = None;
         self.desk.accounts.end.shared.board.max_record_bytes.set(topic.max_record_bytes as u64);
+        self.max_batch_bytes = topic.max_batch_bytes;
         self.desk.lanes.apply(&Layout { leaders: vec![-1; topic.partitions], up: Vec::new() });
         self.build();
     }
 
     fn build(&mut self) {
         let partitions = self.desk.lanes.count();
-        let config = client::producer(&self.options, &self.buffer, &self.servers, partitions);
+        let config =
+            client::producer(&self.options, &self.buffer, &self.servers, partitions, self.max_batch_bytes);
         match Native::new(&config, &self.options.topic, &self.alarm) {
             Ok(native) => {
                 self.native = Some(native);
                 self.desk.accounts.end.shared.board.producers_built.add(1);
             }
             Err(error) => {
-                log::error!(target: "kafka", "producer.failed reason=\"{error}\"");
+                log::error!(target: "kafka", "producer.failed reason={}", quoted(&error));
                 self.desk.is_fatal = true;
                 thread::park_timeout(REBUILD_PAUSE);
             }
@@ -422,9 +427,9 @@ impl Worker {
         self.desk.lanes.mark_down(None);
         self.desk.accounts.end.close_inlet();
         while self.desk.accounts.end.has_work() {
-            self.feeder.feed(&mut self.desk.accounts, &mut self.desk.lanes, None);
+            self.feeder.feed(&mut self.desk.accounts, &mut self.desk.lanes, None::<&mut Native>);
         }
-        self.desk.expire(None, Cause::ShuttingDown);
+        self.desk.expire(u64::MAX, Cause::ShuttingDown);
         self.empty_producer();
         self.native = None;
         self.desk.show(false);

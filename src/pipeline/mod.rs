@@ -13,8 +13,8 @@
 //! - A character is a Unicode scalar value. `\u0000` is one like any other: a Protobuf string and a record
 //!   key can hold it. A raw NUL byte, like any raw control character, is not JSON.
 //! - Protobuf: unknown fields are ignored, of a repeated field the last one wins, as the format demands.
-//! - Of several faults one is told: the first duplicate or mistyped member in the order of the line, then
-//!   lb, player, score, ts_ms.
+//! - Of several faults one is told: in the order of the line the first member that comes twice, has the
+//!   wrong type or a number outside its range; then what is missing, then lengths, lb first.
 
 mod encode;
 mod json;

@@ -79,6 +79,8 @@ pub struct Intake<'a> {
     pub batch: &'a mut Batch,
     pub tally: &'a mut Tally,
     pub room: &'a mut Room,
+    /// Answers that the shared store can still take.
+    pub answers_room: &'a mut usize,
     pub lanes: &'a LaneView,
     pub pipeline: &'a mut Pipeline,
     pub rejects: &'a mut Rejects,
@@ -132,6 +134,13 @@ impl Intake<'_> {
         self.tally.records += 1;
         self.tally.bytes += bytes;
         self.room.use_up(1, bytes);
+    }
+
+    /// One more answer is outstanding; `outside`: how many of its connection lie in the shared store.
+    pub fn use_answer(&mut self, outside: usize) {
+        if outside > 0 {
+            *self.answers_room = self.answers_room.saturating_sub(1);
+        }
     }
 
     /// Counts a message that is refused; `head` is its start, as far as known.
