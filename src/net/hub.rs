@@ -172,6 +172,13 @@ impl<S: Stream> Hub<S> {
         }
     }
 
+    /// The kernel reported a connection broken: what it still holds is read, and its end is not the peer's.
+    pub fn broken(&mut self, slot: u32, generation: u16) {
+        if let Some(conn) = self.table.at(slot, generation) {
+            conn.is_broken = true;
+        }
+    }
+
     /// The kernel reported that a connection takes bytes again.
     pub fn writable(&mut self, slot: u32, generation: u16) {
         if self.table.at(slot, generation).is_some_and(|conn| conn.is_write_blocked()) {
@@ -249,6 +256,8 @@ impl<S: Stream> Hub<S> {
         }
         if self.blocked {
             if !self.try_resume() {
+                // Trying may have handed the last batch over.
+                self.end.announce();
                 return;
             }
             self.resumed = self.end.shared.take_low_mark();
@@ -440,15 +449,14 @@ impl<S: Stream> Hub<S> {
         }
         if let Some(session) = conn.tcp() {
             self.desk.answers_room += session.stored_outside();
-            let parked = session.give_up_parked(Cause::ShuttingDown, now.us);
-            let untold = session.untold();
-            let ledger = &self.end.shared.ledger;
-            if parked.is_some() {
-                ledger.accept(1);
-                ledger.credit(crate::event::Outcome::NotStored, 1);
-            }
-            ledger.lose(untold + u64::from(parked == Some(false)));
         }
+        let parked = conn.tcp().and_then(|session| session.give_up_parked(Cause::ShuttingDown, now.us));
+        let ledger = &self.end.shared.ledger;
+        if parked.is_some() {
+            ledger.accept(1);
+            ledger.credit(crate::event::Outcome::NotStored, 1);
+        }
+        ledger.lose(conn.untold() + u64::from(parked == Some(false)));
         let mut partial = conn.take_partial();
         let length = partial.len();
         self.desk.release(&mut partial, length);
@@ -484,13 +492,7 @@ impl<S: Stream> Hub<S> {
                 continue;
             }
             conn.wait = Wait::End;
-            self.unread_bytes += conn.work_bytes() as u64;
-            while let Ok(count) = conn.stream.peek(self.desk.read_area()) {
-                if count == 0 || conn.stream.discard(count).is_err() {
-                    break;
-                }
-                self.unread_bytes += count as u64;
-            }
+            self.unread_bytes += conn.leave_unread(self.desk.read_area());
             if let Some(told) =
                 conn.tcp().and_then(|session| session.give_up_parked(Cause::ShuttingDown, now.us))
             {
@@ -521,6 +523,13 @@ impl<S: Stream> Hub<S> {
             if conn.is_admin() && now.us.saturating_sub(conn.touched_us) > ADMIN_IDLE_US {
                 self.remove(slot, now);
             }
+        }
+    }
+
+    /// The end: whoever is still here will not be told any more.
+    pub fn close_all(&mut self, now: Now) {
+        for slot in self.table.slots() {
+            self.remove(slot, now);
         }
     }
 
