@@ -140,7 +140,7 @@ impl<S: Stream> Conn<S> {
         let Session::Tcp(session) = &mut self.session else { return After::Gone };
         let peer = self.stream.peer();
         let (consumed, stop) =
-            desk.feed(session, &mut self.partial, self.ended, (slot, self.generation), end, now, &peer);
+            desk.feed(session, &self.partial, self.ended, (slot, self.generation), end, now, &peer);
         desk.release(&mut self.partial, consumed);
         self.has_work = stop.is_some();
         match stop {

@@ -77,6 +77,8 @@ pub struct Hub<S> {
     paused_us: u64,
     last_turn_us: u64,
     unread_bytes: u64,
+    /// When the low mark ended the last pause, until the next turn.
+    resumed: Option<u64>,
 }
 
 impl<S: Stream> Hub<S> {
@@ -107,6 +109,7 @@ impl<S: Stream> Hub<S> {
             paused_us: 0,
             last_turn_us: 0,
             unread_bytes: 0,
+            resumed: None,
         }
     }
 
@@ -240,8 +243,15 @@ impl<S: Stream> Hub<S> {
     /// Phases "read" and "submit": one fair turn over the ready connections.
     pub fn read_turn(&mut self, now: Now) {
         self.book_pauses(now.us);
-        if self.blocked && !self.try_resume() {
-            return;
+        if let Some(low_us) = self.resumed.take() {
+            // The turn that resumed reading is over: this is when its records were on their way.
+            self.end.shared.resume.record_n(now.us.saturating_sub(low_us), 1);
+        }
+        if self.blocked {
+            if !self.try_resume() {
+                return;
+            }
+            self.resumed = self.end.shared.take_low_mark();
         }
         self.desk.room = self.end.shared.budget.room();
         self.desk.max_record_bytes = match self.end.shared.board.max_record_bytes.get() {
@@ -325,6 +335,7 @@ impl<S: Stream> Hub<S> {
 
     fn block(&mut self) {
         self.blocked = true;
+        self.end.shared.take_low_mark();
         self.try_resume();
     }
 
