@@ -65,7 +65,12 @@ impl Feeder {
         (taken, inside)
     }
 
-    fn hand_over(&mut self, accounts: &mut Accounts, lanes: &mut Lanes, producer: &mut impl Producer) -> usize {
+    fn hand_over(
+        &mut self,
+        accounts: &mut Accounts,
+        lanes: &mut Lanes,
+        producer: &mut impl Producer,
+    ) -> usize {
         self.sort(lanes.count());
         let (gathered, sorted, refused) = (&self.gathered, &self.sorted, &mut self.refused);
         refused.clear();
