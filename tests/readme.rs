@@ -140,7 +140,8 @@ fn options_of_commands_exist() {
     for page in pages() {
         for line in code(&read(&page)).lines() {
             let Some(command) = words_after(line, "sluice").into_iter().next() else { continue };
-            let options: BTreeSet<_> = words_after(&line.replace("--", "-- "), "--").into_iter().collect();
+            let spaced = line.replace("--", "-- ");
+            let options: BTreeSet<_> = words_after(&spaced, "--").into_iter().collect();
             if options.is_empty() {
                 continue;
             }

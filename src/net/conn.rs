@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use super::desk::Desk;
 use super::stream::Stream;
 use crate::handoff::PollEnd;
-use crate::session::{AdminSession, AdminView, Now, Stop, TcpSession};
+use crate::session::{AdminSession, AdminView, Now, OUT_BYTES_MAX, Stop, TcpSession};
 use crate::wire::ack::{self, Answer};
 
 /// Answers are made until this many bytes wait to be written; a peer that does not read keeps no more of us.
@@ -102,6 +102,10 @@ impl<S: Stream> Conn<S> {
         };
         let count = match got {
             Ok(count) => count,
+            // A parked record needs no further byte to go on.
+            Err(error) if error.kind() == ErrorKind::WouldBlock && self.parks() => {
+                return self.read_held(slot, desk, end, now);
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return After::Idle,
             Err(error) if error.kind() == ErrorKind::Interrupted => return After::Again,
             Err(_) => return After::Gone,
@@ -162,22 +166,27 @@ impl<S: Stream> Conn<S> {
     pub fn serve_admin(&mut self, desk: &mut Desk, view: &dyn AdminView, now: Now) -> After {
         let Session::Admin(session) = &mut self.session else { return After::Gone };
         self.touched_us = now.us;
-        let start = desk.stage(&self.partial);
-        let count = match self.stream.read(desk.read_area()) {
-            Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return After::Idle,
-            Err(error) if error.kind() == ErrorKind::Interrupted => return After::Again,
-            Err(_) => return After::Gone,
-        };
-        let tail = self.partial.len();
-        let staged = start..start + tail + count;
-        let consumed = session.receive(desk.staged(staged.clone()), count == 0, view, &mut self.out);
-        let finished = session.finished();
-        desk.keep(&mut self.partial, staged.start + consumed..staged.end);
-        match () {
-            () if count == 0 || finished => After::Ended,
-            () if self.partial.len() > desk.read_area().len() / 2 => After::Gone,
-            () => After::Again,
+        if self.has_work {
+            let consumed = session.receive(&self.partial, self.ended, view, &mut self.out);
+            desk.release(&mut self.partial, consumed);
+        } else {
+            let start = desk.stage(&self.partial);
+            let count = match self.stream.read(desk.read_area()) {
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return After::Idle,
+                Err(error) if error.kind() == ErrorKind::Interrupted => return After::Again,
+                Err(_) => return After::Gone,
+            };
+            self.ended = count == 0;
+            let staged = start..start + self.partial.len() + count;
+            let consumed = session.receive(desk.staged(staged.clone()), self.ended, view, &mut self.out);
+            desk.keep(&mut self.partial, staged.start + consumed..staged.end);
+        }
+        // Requests that found no room for their answers are taken before anything more is read.
+        self.has_work = !session.finished() && self.out.len() >= OUT_BYTES_MAX;
+        match session.finished() || (self.ended && !self.has_work) {
+            true => After::Ended,
+            false => After::Again,
         }
     }
 
@@ -216,6 +225,10 @@ impl<S: Stream> Conn<S> {
             return Ok(false);
         }
         self.write(answers_room)
+    }
+
+    fn parks(&self) -> bool {
+        matches!(&self.session, Session::Tcp(session) if session.parked_hash().is_some())
     }
 
     pub fn tcp(&mut self) -> Option<&mut TcpSession> {

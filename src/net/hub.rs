@@ -190,9 +190,11 @@ impl<S: Stream> Hub<S> {
         self.end.has_reports()
     }
 
-    /// Whether a turn of reading would find work now.
+    /// Whether a turn of reading would find work now. To be asked after the sleep is announced: room that was made
+    /// before that rang for nobody.
     pub fn has_turns(&self) -> bool {
-        !self.admin_ready.is_empty() || (!self.blocked && !self.ready.is_empty())
+        let may_read = !self.blocked || (self.end.shared.budget.is_low() && self.end.has_room());
+        !self.admin_ready.is_empty() || (may_read && !self.ready.is_empty())
     }
 
     /// Phase "receipts": takes all reports of the Kafka thread.
@@ -236,7 +238,8 @@ impl<S: Stream> Hub<S> {
     fn wake_lane_waiters(&mut self) {
         let (table, ready, lanes) = (&mut self.table, &mut self.ready, &self.desk.lanes);
         self.lane_waiting.retain(|slot| {
-            let Some(conn) = table.get(*slot) else { return false };
+            // The slot may be another's by now.
+            let Some(conn) = table.get(*slot).filter(|conn| conn.wait == Wait::Lane) else { return false };
             let parked = conn.tcp().and_then(|session| session.parked_hash());
             if parked.is_some_and(|hash| !lanes.takes(hash)) {
                 return true;
@@ -272,6 +275,11 @@ impl<S: Stream> Hub<S> {
             let Some(slot) = self.ready.pop_front() else { break };
             let Some(conn) = self.table.get(slot) else { continue };
             if conn.wait != Wait::Turn {
+                continue;
+            }
+            if conn.is_write_blocked() {
+                // It does not read its answers: it is not read either.
+                conn.wait = Wait::Answers;
                 continue;
             }
             let after = conn.read(slot, &mut self.desk, &mut self.end, now);
@@ -400,10 +408,8 @@ impl<S: Stream> Hub<S> {
                 (_, Err(_)) => self.remove(slot, now),
                 (Wait::End, Ok(true)) => self.finish(slot, now),
                 (Wait::Answers, Ok(true)) => self.resume_reading(slot),
-                (Wait::Bytes | Wait::Turn, Ok(false)) if !conn.is_admin() => {
-                    // It does not read its answers: it is not read either.
-                    conn.wait = Wait::Answers;
-                }
+                // One that is in the ready list stays there: its turn finds out.
+                (Wait::Bytes, Ok(false)) if !conn.is_admin() => conn.wait = Wait::Answers,
                 _ => {}
             }
         }
@@ -570,3 +576,7 @@ impl<S: Stream> Hub<S> {
         stats
     }
 }
+
+#[cfg(test)]
+#[path = "hub_tests.rs"]
+mod tests;
