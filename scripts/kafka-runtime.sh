@@ -94,7 +94,7 @@ kafka_java() {
   case $RUNTIME in
   jvm) exec "$JAVA_BIN" -cp "$KAFKA_CACHE/libs/*" "$@" ;;
   container:*)
-    exec "${RUNTIME#*:}" run --rm --init --name "$name" --network host "${user[@]}" -v "$dir:$dir" \
+    exec "${RUNTIME#*:}" run --rm -i --init --name "$name" --network host "${user[@]}" -v "$dir:$dir" \
       --entrypoint java "$KAFKA_IMAGE" -cp "/opt/kafka/libs/*" "$@"
     ;;
   *) die "unknown runtime '$RUNTIME'" ;;

@@ -24,6 +24,7 @@ usage: scripts/kafka.sh COMMAND
   node-start DIR NODE     start a killed node again, on its port and with its data
   topic DIR create NAME PARTITIONS REPLICATION [KEY=VALUE...]
   topic DIR grow NAME PARTITIONS | delete NAME | describe NAME | config NAME KEY=VALUE...
+  produce DIR TOPIC       write KEY<tab>VALUE lines from stdin with Kafka's own producer
   deny DIR TOPIC          refuse writes to TOPIC (needs --authorizer); allow DIR TOPIC takes that back
   fetch                   only get what a start needs
 --own                     a cluster of our own even if KAFKA_BOOTSTRAP_SERVERS is set
@@ -165,14 +166,19 @@ node_start() {
   nodes_ready "$(live_nodes)" "$2"
 }
 
-# admin CLASS ARGUMENTS...: one of Kafka's own tools against this cluster.
+# admin CLASS ARGUMENTS...: one of Kafka's own tools against this cluster, without input unless TOOL_INPUT names a file.
 admin() {
   local class=$1
   shift
   if [[ $RUNTIME == given ]]; then RUNTIME=$(kafka_runtime_find) || exit 1; fi
   [[ -e $DIR/log4j2.xml ]] || write_log4j
   (kafka_java "$DIR" "sluice-admin-$$" -XX:TieredStopAtLevel=1 -XX:+UseSerialGC "-Dlog4j2.configurationFile=$DIR/log4j2.xml" "$class" \
-    --bootstrap-server "$BOOTSTRAP" "$@") </dev/null
+    --bootstrap-server "$BOOTSTRAP" "$@") <"${TOOL_INPUT:-/dev/null}"
+}
+
+produce() {
+  state_read "$1"
+  TOOL_INPUT=/dev/stdin admin org.apache.kafka.tools.ConsoleProducer --topic "${2:?which TOPIC?}" --property parse.key=true
 }
 
 topic() {
@@ -224,6 +230,7 @@ run) run "$@" ;;
 kill) node_kill "$@" ;;
 node-start) node_start "$@" ;;
 topic) topic "$@" ;;
+produce) produce "$@" ;;
 deny | allow) deny "${1:-}" "$command" "${2:-}" ;;
 fetch) kafka_runtime_find ;;
 watchdog) watchdog "$@" ;;

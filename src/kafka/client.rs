@@ -15,6 +15,9 @@ pub const DOZE: Duration = Duration::from_millis(1);
 /// Time between two statistics; readiness and lanes follow them.
 const STATISTICS_MS: &str = "500";
 
+/// The client library's own limit for a batch (batch.size).
+const BATCH_BYTES: usize = 1_000_000;
+
 /// Room that the client's queue has beyond our buffer, so that ours is the one that fills.
 const SPARE_RECORDS: usize = 1000;
 
@@ -40,12 +43,13 @@ pub fn common(options: &KafkaOptions, servers: &str) -> ClientConfig {
     config
 }
 
-/// Settings of the producer for a topic of `partitions`.
+/// Settings of the producer for a topic of `partitions` that takes batches of `max_batch_bytes`.
 pub fn producer(
     options: &KafkaOptions,
     buffer: &BufferOptions,
     servers: &str,
     partitions: usize,
+    max_batch_bytes: usize,
 ) -> ClientConfig {
     let mut config = common(options, servers);
     let linger = if dozes(options) { options.linger - DOZE } else { options.linger };
@@ -68,6 +72,9 @@ pub fn producer(
     // A partition's share of the buffer, halved: with the default, lanes would wait the linger out.
     let share = (buffer.max_records / (2 * partitions.max(1))).clamp(100, 10_000);
     default_to(&mut config, "batch.num.messages", &share.to_string());
+    // The topic's limit is one for whole batches: a larger one would be refused with every record in it.
+    let batch_bytes = config.get("batch.size").and_then(|bytes| bytes.parse().ok()).unwrap_or(BATCH_BYTES);
+    config.set("batch.size", batch_bytes.min(max_batch_bytes).to_string());
     default_to(&mut config, "topic.metadata.refresh.interval.ms", "10000");
     config
 }

@@ -65,7 +65,12 @@ impl Feeder {
         (taken, inside)
     }
 
-    fn hand_over(&mut self, accounts: &mut Accounts, lanes: &mut Lanes, producer: &mut impl Producer) -> usize {
+    fn hand_over(
+        &mut self,
+        accounts: &mut Accounts,
+        lanes: &mut Lanes,
+        producer: &mut impl Producer,
+    ) -> usize {
         self.sort(lanes.count());
         let (gathered, sorted, refused) = (&self.gathered, &self.sorted, &mut self.refused);
         refused.clear();
@@ -79,13 +84,7 @@ impl Feeder {
             let pick = self.sorted[position];
             let batch = &self.gathered[pick.batch as usize];
             let record = &batch.records()[pick.record as usize];
-            let entry = Entry {
-                token: record.token,
-                hash: record.hash,
-                accepted_us: batch.accepted_us(),
-                key: batch.key(record),
-                value: batch.value(record),
-            };
+            let entry = Entry::of(batch, record);
             if code == Code::RD_KAFKA_RESP_ERR__QUEUE_FULL {
                 lanes.hold_back(pick.lane, entry);
             } else {

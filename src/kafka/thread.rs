@@ -18,7 +18,7 @@ use super::native::{Alarm, Event, Native};
 use super::options::KafkaOptions;
 use super::statistics::{self, Reading};
 use super::topic::TopicGate;
-use crate::event::{Outcome, excerpt};
+use crate::event::{Outcome, excerpt, quoted};
 use crate::handoff::{BufferOptions, Cause, Clock, KafkaEnd, Sleep, lock, unix_ms};
 use crate::metrics::Throttle;
 
@@ -67,10 +67,11 @@ pub fn start(
             gate: None,
             feeder: Feeder::default(),
             last_batch_us: 0,
+            max_batch_bytes: 0,
         };
         match gate {
             Ok(gate) => worker.gate = Some(gate),
-            Err(error) => log::error!(target: "kafka", "thread.failed name=topic reason=\"{error}\""),
+            Err(error) => log::error!(target: "kafka", "thread.failed name=topic reason={}", quoted(&error)),
         }
         worker.run();
     })
@@ -86,6 +87,8 @@ struct Worker {
     gate: Option<TopicGate>,
     feeder: Feeder,
     last_batch_us: u64,
+    /// What the topic allows for a batch of records, in bytes.
+    max_batch_bytes: usize,
 }
 
 /// Everything but the producer itself, so that events can be served while it is polled.
@@ -210,10 +213,8 @@ impl Desk {
         if before != now {
             log::info!(target: "kafka", "topic.changed name={} partitions_before={before} partitions={now}", self.topic);
         }
-        if self.inside == 0 {
-            self.lanes.settle();
-        }
         self.lanes.apply(&self.reading.layout);
+        self.lanes.adjust(self.inside);
     }
 
     fn expire(&mut self, before_us: u64, cause: Cause) {
@@ -357,20 +358,22 @@ impl Worker {
         let Some(topic) = self.gate.as_ref().and_then(|gate| gate.answer()) else { return };
         self.gate = None;
         self.desk.accounts.end.shared.board.max_record_bytes.set(topic.max_record_bytes as u64);
+        self.max_batch_bytes = topic.max_batch_bytes;
         self.desk.lanes.apply(&Layout { leaders: vec![-1; topic.partitions], up: Vec::new() });
         self.build();
     }
 
     fn build(&mut self) {
         let partitions = self.desk.lanes.count();
-        let config = client::producer(&self.options, &self.buffer, &self.servers, partitions);
+        let config =
+            client::producer(&self.options, &self.buffer, &self.servers, partitions, self.max_batch_bytes);
         match Native::new(&config, &self.options.topic, &self.alarm) {
             Ok(native) => {
                 self.native = Some(native);
                 self.desk.accounts.end.shared.board.producers_built.add(1);
             }
             Err(error) => {
-                log::error!(target: "kafka", "producer.failed reason=\"{error}\"");
+                log::error!(target: "kafka", "producer.failed reason={}", quoted(&error));
                 self.desk.is_fatal = true;
                 thread::park_timeout(REBUILD_PAUSE);
             }
@@ -437,11 +440,11 @@ impl Worker {
     }
 }
 
-/// The broker's id in a reason such as "127.0.0.1:9092/1: Disconnected".
+/// The broker's id in a reason such as "127.0.0.1:9092/1: Disconnected" or "sasl_ssl://[::1]:9092/1: Disconnected".
 fn broker_of(reason: &str) -> Option<i32> {
-    let (_, rest) = reason.split_once('/')?;
-    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-    digits.parse().ok()
+    let (name, _) = reason.split_once(": ")?;
+    let (_, id) = name.rsplit_once('/')?;
+    id.parse().ok()
 }
 
 #[cfg(test)]
@@ -452,6 +455,9 @@ mod tests {
     fn reads_the_broker_of_a_reason() {
         assert_eq!(broker_of("127.0.0.1:9092/13: Disconnected (after 2ms)"), Some(13));
         assert_eq!(broker_of("127.0.0.1:9092/bootstrap: Connect failed"), None);
+        assert_eq!(broker_of("sasl_plaintext://kafka:9092/2: Disconnected"), Some(2));
+        assert_eq!(broker_of("ssl://[::1]:9093/7: Connect to ipv6#[::1]:9093 failed"), Some(7));
+        assert_eq!(broker_of("ssl://kafka:9093/bootstrap: Connect failed"), None);
         assert_eq!(broker_of("no broker at all"), None);
     }
 }

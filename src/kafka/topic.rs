@@ -16,6 +16,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::client;
 use super::options::{Bootstrap, KafkaOptions};
+use crate::event::quoted;
 
 /// One question to the cluster lasts at most this long, so that a shutdown never waits longer.
 const QUESTION: Duration = Duration::from_millis(1000);
@@ -34,6 +35,8 @@ pub struct TopicReady {
     pub partitions: usize,
     /// Key and value together, in bytes.
     pub max_record_bytes: usize,
+    /// Records that travel together, framing included, in bytes.
+    pub max_batch_bytes: usize,
 }
 
 /// The helper thread at work. Dropped, it ends within one question.
@@ -83,7 +86,7 @@ fn look(options: &KafkaOptions, servers: &str, is_stopped: &dyn Fn() -> bool, an
     let admin: AdminClient<DefaultClientContext> = match config.create() {
         Ok(admin) => admin,
         Err(error) => {
-            log::error!(target: "kafka", "client.failed reason=\"{error}\"");
+            log::error!(target: "kafka", "client.failed reason={}", quoted(&error));
             return;
         }
     };
@@ -94,9 +97,10 @@ fn look(options: &KafkaOptions, servers: &str, is_stopped: &dyn Fn() -> bool, an
         match describe(&admin, &options.topic) {
             // The same complete picture twice: every broker asked has heard of the topic.
             Ok(Found::Complete(partitions)) if seen_before == Some(partitions) => {
-                let max_record_bytes = max_record_bytes(&admin, options);
+                let max_batch_bytes = max_batch_bytes(&admin, options);
+                let max_record_bytes = max_batch_bytes.saturating_sub(FRAMING_BYTES);
                 log::info!(target: "kafka", "topic.ready name={} partitions={partitions} created={created}", options.topic);
-                let _ = answer.send(TopicReady { partitions, max_record_bytes });
+                let _ = answer.send(TopicReady { partitions, max_record_bytes, max_batch_bytes });
                 return;
             }
             Ok(Found::Complete(partitions)) => {
@@ -112,21 +116,25 @@ fn look(options: &KafkaOptions, servers: &str, is_stopped: &dyn Fn() -> bool, an
             Ok(Found::Absent) => {
                 seen_before = None;
                 match create(&admin, options) {
-                    Ok(()) => {
+                    Ok(false) => {}
+                    Ok(true) => {
                         created = true;
                         log::info!(target: "kafka", "topic.created name={} partitions={}", options.topic, options.partitions);
                     }
                     Err(reason) => complain(&mut attempts, || {
                         format!(
-                            "topic.absent name={} reason=\"{reason}\" hint=\"create it, or allow this client to\"",
-                            options.topic
+                            "topic.absent name={} reason={} hint=\"create it, or allow this client to\"",
+                            options.topic,
+                            quoted(&reason)
                         )
                     }),
                 }
             }
             Err(error) => {
                 seen_before = None;
-                complain(&mut attempts, || format!("kafka.waiting bootstrap={servers} reason=\"{error}\""));
+                complain(&mut attempts, || {
+                    format!("kafka.waiting bootstrap={servers} reason={}", quoted(&error))
+                });
             }
         }
         thread::park_timeout(PAUSE);
@@ -166,7 +174,8 @@ fn describe(admin: &AdminClient<DefaultClientContext>, name: &str) -> KafkaResul
     })
 }
 
-fn create(admin: &AdminClient<DefaultClientContext>, options: &KafkaOptions) -> Result<(), String> {
+/// True: made by us. False: somebody else was quicker; it exists, that is all we want.
+fn create(admin: &AdminClient<DefaultClientContext>, options: &KafkaOptions) -> Result<bool, String> {
     let min_insync = options.min_insync_replicas.to_string();
     let topic = NewTopic::new(
         &options.topic,
@@ -180,16 +189,16 @@ fn create(admin: &AdminClient<DefaultClientContext>, options: &KafkaOptions) -> 
     match pollster::block_on(admin.create_topics([&topic], &asked)) {
         Err(error) => Err(error.to_string()),
         Ok(results) => match results.into_iter().next() {
-            // Somebody else was quicker: it exists, that is all we want.
-            Some(Ok(_)) | Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
+            Some(Ok(_)) => Ok(true),
+            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(false),
             Some(Err((_, code))) => Err(code.to_string()),
             None => Err("no answer".into()),
         },
     }
 }
 
-/// The largest record that topic and client both take; the client's limit where the topic's cannot be read.
-fn max_record_bytes(admin: &AdminClient<DefaultClientContext>, options: &KafkaOptions) -> usize {
+/// The largest batch that topic and client both take; the client's limit where the topic's cannot be read.
+fn max_batch_bytes(admin: &AdminClient<DefaultClientContext>, options: &KafkaOptions) -> usize {
     let passed = options.passthrough.iter().find(|(property, _)| property == "message.max.bytes");
     let client = passed.and_then(|(_, value)| value.parse().ok()).unwrap_or(CLIENT_MAX_BYTES);
     let topic = match options.bootstrap {
@@ -197,7 +206,7 @@ fn max_record_bytes(admin: &AdminClient<DefaultClientContext>, options: &KafkaOp
         Bootstrap::Embedded => None,
         Bootstrap::Servers(_) => topic_max_bytes(admin, &options.topic),
     };
-    client.min(topic.unwrap_or(client)).saturating_sub(FRAMING_BYTES)
+    client.min(topic.unwrap_or(client))
 }
 
 fn topic_max_bytes(admin: &AdminClient<DefaultClientContext>, name: &str) -> Option<usize> {

@@ -5,11 +5,11 @@ use std::io::{self, ErrorKind};
 use super::desk::Desk;
 use super::stream::Stream;
 use crate::handoff::PollEnd;
-use crate::session::{AdminSession, AdminView, Now, Stop, TcpSession};
+use crate::session::{AdminSession, AdminView, Now, OUT_BYTES_MAX, Stop, TcpSession};
 use crate::wire::ack::{self, Answer};
 
-/// Answers are made until this many bytes wait to be written.
-const OUT_LIMIT_BYTES: usize = 16 << 10;
+/// Answers are made until this many bytes wait to be written; a peer that does not read keeps no more of us.
+pub const OUT_LIMIT_BYTES: usize = 1 << 10;
 
 /// Unread bytes of one connection are counted up to here: a sender at full speed could go on for ever.
 const UNREAD_LIMIT_BYTES: u64 = 4 << 20;
@@ -102,6 +102,10 @@ impl<S: Stream> Conn<S> {
         };
         let count = match got {
             Ok(count) => count,
+            // A parked record needs no further byte to go on.
+            Err(error) if error.kind() == ErrorKind::WouldBlock && self.parks() => {
+                return self.read_held(slot, desk, end, now);
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return After::Idle,
             Err(error) if error.kind() == ErrorKind::Interrupted => return After::Again,
             Err(_) => return After::Gone,
@@ -148,7 +152,7 @@ impl<S: Stream> Conn<S> {
         let Session::Tcp(session) = &mut self.session else { return After::Gone };
         let peer = self.stream.peer();
         let (consumed, stop) =
-            desk.feed(session, &mut self.partial, self.ended, (slot, self.generation), end, now, &peer);
+            desk.feed(session, &self.partial, self.ended, (slot, self.generation), end, now, &peer);
         desk.release(&mut self.partial, consumed);
         self.has_work = stop.is_some();
         match stop {
@@ -162,30 +166,37 @@ impl<S: Stream> Conn<S> {
     pub fn serve_admin(&mut self, desk: &mut Desk, view: &dyn AdminView, now: Now) -> After {
         let Session::Admin(session) = &mut self.session else { return After::Gone };
         self.touched_us = now.us;
-        let start = desk.stage(&self.partial);
-        let count = match self.stream.read(desk.read_area()) {
-            Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return After::Idle,
-            Err(error) if error.kind() == ErrorKind::Interrupted => return After::Again,
-            Err(_) => return After::Gone,
-        };
-        let tail = self.partial.len();
-        let staged = start..start + tail + count;
-        let consumed = session.receive(desk.staged(staged.clone()), count == 0, view, &mut self.out);
-        let finished = session.finished();
-        desk.keep(&mut self.partial, staged.start + consumed..staged.end);
-        match () {
-            () if count == 0 || finished => After::Ended,
-            () if self.partial.len() > desk.read_area().len() / 2 => After::Gone,
-            () => After::Again,
+        if self.has_work {
+            let consumed = session.receive(&self.partial, self.ended, view, &mut self.out);
+            desk.release(&mut self.partial, consumed);
+        } else {
+            let start = desk.stage(&self.partial);
+            let count = match self.stream.read(desk.read_area()) {
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return After::Idle,
+                Err(error) if error.kind() == ErrorKind::Interrupted => return After::Again,
+                Err(_) => return After::Gone,
+            };
+            self.ended = count == 0;
+            let staged = start..start + self.partial.len() + count;
+            let consumed = session.receive(desk.staged(staged.clone()), self.ended, view, &mut self.out);
+            desk.keep(&mut self.partial, staged.start + consumed..staged.end);
+        }
+        // Requests that found no room for their answers are taken before anything more is read.
+        self.has_work = !session.finished() && self.out.len() >= OUT_BYTES_MAX;
+        match session.finished() || (self.ended && !self.has_work) {
+            true => After::Ended,
+            false => After::Again,
         }
     }
 
-    /// Writes what there is to write. `Ok(true)`: all of it is out.
-    pub fn write(&mut self) -> io::Result<bool> {
+    /// Writes what there is to write. `Ok(true)`: all of it is out. What that frees goes to `answers_room`.
+    pub fn write(&mut self, answers_room: &mut usize) -> io::Result<bool> {
         loop {
             if let Session::Tcp(session) = &mut self.session {
+                let before = session.stored_outside();
                 session.write_answers(&mut self.out, OUT_LIMIT_BYTES);
+                *answers_room += before - session.stored_outside();
             }
             if self.out.is_empty() {
                 return Ok(true);
@@ -205,15 +216,19 @@ impl<S: Stream> Conn<S> {
     }
 
     /// Writes the last answer line if every message has its answer. `Ok(true)`: nothing more will be said.
-    pub fn close_account(&mut self) -> io::Result<bool> {
-        if !self.write()? {
+    pub fn close_account(&mut self, answers_room: &mut usize) -> io::Result<bool> {
+        if !self.write(answers_room)? {
             return Ok(false);
         }
         let Session::Tcp(session) = &mut self.session else { return Ok(true) };
         if !session.close_account(&mut self.out) {
             return Ok(false);
         }
-        self.write()
+        self.write(answers_room)
+    }
+
+    fn parks(&self) -> bool {
+        matches!(&self.session, Session::Tcp(session) if session.parked_hash().is_some())
     }
 
     pub fn tcp(&mut self) -> Option<&mut TcpSession> {

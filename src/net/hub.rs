@@ -38,6 +38,7 @@ pub struct HubStats {
     pub rejects: Vec<(&'static str, u64)>,
     pub unread_bytes: u64,
     pub accepted_connections: u64,
+    pub health_accepted: u64,
     pub accept_errors: u64,
     pub loop_turns: u64,
     /// Paused connections by name, at most [`HubStats::MAX_NAMED`] of them (G7).
@@ -46,6 +47,12 @@ pub struct HubStats {
 
 impl HubStats {
     pub const MAX_NAMED: usize = 100;
+}
+
+/// Answers that may be outstanding over all connections, beside the free ones of each: enough for every record of
+/// a full buffer, and for as many refusals again.
+pub fn answers_limit(max_records: usize) -> usize {
+    2 * max_records
 }
 
 /// See the module's text.
@@ -60,6 +67,9 @@ pub struct Hub<S> {
     /// Connections with answers to write.
     dirty: Vec<u32>,
     lane_waiting: Vec<u32>,
+    /// Connections that found the shared store of answers full.
+    answers_waiting: Vec<u32>,
+    answers_limit: usize,
     admins: usize,
     /// No room: nobody is read until the low mark.
     blocked: bool,
@@ -67,6 +77,8 @@ pub struct Hub<S> {
     paused_us: u64,
     last_turn_us: u64,
     unread_bytes: u64,
+    /// When the low mark ended the last pause, until the next turn.
+    resumed: Option<u64>,
 }
 
 impl<S: Stream> Hub<S> {
@@ -78,9 +90,10 @@ impl<S: Stream> Hub<S> {
         excerpts: bool,
         end: PollEnd,
     ) -> Self {
+        let answers_limit = answers_limit(end.shared.budget.limits().max_records);
         Self {
             table: Table::default(),
-            desk: Desk::new(net, tcp, format, excerpts),
+            desk: Desk::new(net, tcp, format, excerpts, answers_limit),
             end,
             tcp: tcp.clone(),
             metrics_path,
@@ -88,12 +101,15 @@ impl<S: Stream> Hub<S> {
             admin_ready: Vec::new(),
             dirty: Vec::new(),
             lane_waiting: Vec::new(),
+            answers_waiting: Vec::new(),
+            answers_limit,
             admins: 0,
             blocked: false,
             draining: false,
             paused_us: 0,
             last_turn_us: 0,
             unread_bytes: 0,
+            resumed: None,
         }
     }
 
@@ -174,9 +190,11 @@ impl<S: Stream> Hub<S> {
         self.end.has_reports()
     }
 
-    /// Whether a turn of reading would find work now.
+    /// Whether a turn of reading would find work now. To be asked after the sleep is announced: room that was made
+    /// before that rang for nobody.
     pub fn has_turns(&self) -> bool {
-        !self.admin_ready.is_empty() || (!self.blocked && !self.ready.is_empty())
+        let may_read = !self.blocked || (self.end.shared.budget.is_low() && self.end.has_room());
+        !self.admin_ready.is_empty() || (may_read && !self.ready.is_empty())
     }
 
     /// Phase "receipts": takes all reports of the Kafka thread.
@@ -220,7 +238,8 @@ impl<S: Stream> Hub<S> {
     fn wake_lane_waiters(&mut self) {
         let (table, ready, lanes) = (&mut self.table, &mut self.ready, &self.desk.lanes);
         self.lane_waiting.retain(|slot| {
-            let Some(conn) = table.get(*slot) else { return false };
+            // The slot may be another's by now.
+            let Some(conn) = table.get(*slot).filter(|conn| conn.wait == Wait::Lane) else { return false };
             let parked = conn.tcp().and_then(|session| session.parked_hash());
             if parked.is_some_and(|hash| !lanes.takes(hash)) {
                 return true;
@@ -234,10 +253,17 @@ impl<S: Stream> Hub<S> {
     /// Phases "read" and "submit": one fair turn over the ready connections.
     pub fn read_turn(&mut self, now: Now) {
         self.book_pauses(now.us);
-        if self.blocked && !self.try_resume() {
-            // Trying may have handed the last batch over.
-            self.end.announce();
-            return;
+        if let Some(low_us) = self.resumed.take() {
+            // The turn that resumed reading is over: this is when its records were on their way.
+            self.end.shared.resume.record_n(now.us.saturating_sub(low_us), 1);
+        }
+        if self.blocked {
+            if !self.try_resume() {
+                // Trying may have handed the last batch over.
+                self.end.announce();
+                return;
+            }
+            self.resumed = self.end.shared.take_low_mark();
         }
         self.desk.room = self.end.shared.budget.room();
         self.desk.max_record_bytes = match self.end.shared.board.max_record_bytes.get() {
@@ -249,6 +275,11 @@ impl<S: Stream> Hub<S> {
             let Some(slot) = self.ready.pop_front() else { break };
             let Some(conn) = self.table.get(slot) else { continue };
             if conn.wait != Wait::Turn {
+                continue;
+            }
+            if conn.is_write_blocked() {
+                // It does not read its answers: it is not read either.
+                conn.wait = Wait::Answers;
                 continue;
             }
             let after = conn.read(slot, &mut self.desk, &mut self.end, now);
@@ -292,7 +323,10 @@ impl<S: Stream> Hub<S> {
                 conn.wait = Wait::Lane;
                 self.lane_waiting.push(slot);
             }
-            After::Stopped(Stop::Answers) => conn.wait = Wait::Answers,
+            After::Stopped(Stop::Answers) => {
+                conn.wait = Wait::Answers;
+                self.answers_waiting.push(slot);
+            }
             After::Ended => self.end_reading(slot),
             After::Gone => self.remove(slot, now),
         }
@@ -318,6 +352,7 @@ impl<S: Stream> Hub<S> {
 
     fn block(&mut self) {
         self.blocked = true;
+        self.end.shared.take_low_mark();
         self.try_resume();
     }
 
@@ -345,7 +380,7 @@ impl<S: Stream> Hub<S> {
         for slot in std::mem::take(&mut self.admin_ready) {
             let Some(conn) = self.table.get(slot) else { continue };
             let after = conn.serve_admin(&mut self.desk, view, now);
-            match (after, conn.write()) {
+            match (after, conn.write(&mut self.desk.answers_room)) {
                 (After::Gone, _) | (_, Err(_)) => self.remove(slot, now),
                 (After::Ended, Ok(true)) => self.finish(slot, now),
                 (After::Ended, Ok(false)) => conn.wait = Wait::End,
@@ -364,26 +399,44 @@ impl<S: Stream> Hub<S> {
     pub fn write_turn(&mut self, now: Now) {
         for slot in std::mem::take(&mut self.dirty) {
             let Some(conn) = self.table.get(slot) else { continue };
+            let room = &mut self.desk.answers_room;
             let result = match conn.wait {
-                Wait::End => conn.close_account(),
-                _ => conn.write(),
+                Wait::End => conn.close_account(room),
+                _ => conn.write(room),
             };
             match (conn.wait, result) {
                 (_, Err(_)) => self.remove(slot, now),
                 (Wait::End, Ok(true)) => self.finish(slot, now),
-                (Wait::Answers, Ok(true)) => {
-                    conn.wait = Wait::Turn;
-                    match conn.is_admin() {
-                        true => self.admin_ready.push(slot),
-                        false => self.ready.push_back(slot),
-                    }
-                }
-                (Wait::Bytes | Wait::Turn, Ok(false)) if !conn.is_admin() => {
-                    // It does not read its answers: it is not read either.
-                    conn.wait = Wait::Answers;
-                }
+                (Wait::Answers, Ok(true)) => self.resume_reading(slot),
+                // One that is in the ready list stays there: its turn finds out.
+                (Wait::Bytes, Ok(false)) if !conn.is_admin() => conn.wait = Wait::Answers,
                 _ => {}
             }
+        }
+        self.wake_answers_waiters();
+    }
+
+    /// Its answers are out: it is read again, unless it must wait for the fate of what it sent.
+    fn resume_reading(&mut self, slot: u32) {
+        let room = self.desk.answers_room;
+        let Some(conn) = self.table.get(slot).filter(|conn| conn.wait == Wait::Answers) else { return };
+        if conn.is_write_blocked() || conn.tcp().is_some_and(|session| session.is_answer_bound(room)) {
+            return;
+        }
+        conn.wait = Wait::Turn;
+        match conn.is_admin() {
+            true => self.admin_ready.push(slot),
+            false => self.ready.push_back(slot),
+        }
+    }
+
+    /// The shared store of answers has room again: those who waited for it go on.
+    fn wake_answers_waiters(&mut self) {
+        if self.answers_waiting.is_empty() || self.desk.answers_room < self.answers_limit / 5 {
+            return;
+        }
+        for slot in std::mem::take(&mut self.answers_waiting) {
+            self.resume_reading(slot);
         }
     }
 
@@ -399,6 +452,9 @@ impl<S: Stream> Hub<S> {
         let Some(mut conn) = self.table.remove(slot) else { return };
         if conn.is_admin() {
             self.admins -= 1;
+        }
+        if let Some(session) = conn.tcp() {
+            self.desk.answers_room += session.stored_outside();
         }
         let parked = conn.tcp().and_then(|session| session.give_up_parked(Cause::ShuttingDown, now.us));
         let ledger = &self.end.shared.ledger;
@@ -435,6 +491,7 @@ impl<S: Stream> Hub<S> {
         self.draining = true;
         self.ready.clear();
         self.lane_waiting.clear();
+        self.answers_waiting.clear();
         for slot in self.table.slots() {
             let Some(conn) = self.table.get(slot) else { continue };
             if conn.is_admin() || conn.wait == Wait::End {
@@ -519,3 +576,7 @@ impl<S: Stream> Hub<S> {
         stats
     }
 }
+
+#[cfg(test)]
+#[path = "hub_tests.rs"]
+mod tests;

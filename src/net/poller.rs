@@ -14,6 +14,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use super::hub::{Hub, HubStats};
 use super::listener::{Accepted, Listener};
 use super::stream::Socket;
+use crate::event::quoted;
 use crate::handoff::{Address, Bell, Clock, MAX_SLOTS, Sleep, unix_ms};
 use crate::metrics::Throttle;
 use crate::session::{AdminView, Now};
@@ -270,13 +271,13 @@ impl Poller {
                         register(registry, socket, slot, generation)
                     });
                     if let Err(error) = result {
-                        log::warn!(target: "tcp", "connection.refused reason=\"{error}\"");
+                        log::warn!(target: "tcp", "connection.refused reason={}", quoted(&error));
                     }
                 }
                 Accepted::Nobody => break,
                 Accepted::Exhausted(error) => {
                     if self.accept_complaints.allow(0, now.us / 1000) {
-                        log::warn!(target: "tcp", "accept.paused reason=\"{error}\" hint=\"raise the limit of open files or lower MAX_CONNECTIONS\"");
+                        log::warn!(target: "tcp", "accept.paused reason={} hint=\"raise the limit of open files or lower MAX_CONNECTIONS\"", quoted(&error));
                     }
                     break;
                 }
@@ -290,7 +291,7 @@ impl Poller {
                 register(registry, socket, slot, generation)
             });
             if let Err(error) = result {
-                log::warn!(target: "health", "connection.refused reason=\"{error}\"");
+                log::warn!(target: "health", "connection.refused reason={}", quoted(&error));
             }
         }
     }
@@ -386,6 +387,7 @@ impl Poller {
         let mut stats = self.hub.stats();
         stats.accepted_connections = self.tcp.as_ref().map_or(self.accepted, |listener| listener.accepted);
         stats.accept_errors = self.tcp.as_ref().map_or(self.accept_errors, |listener| listener.errors);
+        stats.health_accepted = self.health.as_ref().map_or(0, |listener| listener.accepted);
         stats.loop_turns = self.turns;
         stats
     }

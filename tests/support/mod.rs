@@ -9,13 +9,15 @@ mod broker;
 mod lines;
 mod process;
 mod real_kafka;
+mod senders;
 mod topic;
 
 use std::time::{Duration, Instant};
 
 pub use broker::Broker;
-pub use process::Sluice;
+pub use process::{Sluice, command};
 pub use real_kafka::RealKafka;
+pub use senders::{Fate, Senders, Sent, assert_balanced, compare, count, score_of, tally};
 pub use topic::{Record, end_offsets, read_all};
 
 /// Enough for whatever takes long only when something is broken; tests on a busy machine stay green.

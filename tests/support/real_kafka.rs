@@ -2,8 +2,9 @@
 //! the test. If the test process is killed, the script's watchdog ends the brokers and removes the folder.
 
 use std::future::Future;
+use std::io::Write;
 use std::pin::pin;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
@@ -97,6 +98,14 @@ impl RealKafka {
         let admin = self.admin();
         let Ok(metadata) = admin.inner().fetch_metadata(Some(topic), PATIENCE) else { return Vec::new() };
         metadata.topics()[0].partitions().iter().map(|partition| partition.leader()).collect()
+    }
+
+    /// Writes with Kafka's own producer and its default partitioner. Neither key nor value may hold a tab or LF.
+    pub fn produce_with_java<'a>(&self, topic: &str, records: impl Iterator<Item = (&'a str, &'a str)>) {
+        let lines: String = records.map(|(key, value)| format!("{key}\t{value}\n")).collect();
+        let mut child = kafka_sh(&["produce", &self.dir, topic]).stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success(), "kafka.sh produce failed");
     }
 
     fn await_leaders(&self, topic: &str, partitions: i32) {
