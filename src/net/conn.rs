@@ -238,6 +238,11 @@ impl<S: Stream> Conn<S> {
         }
     }
 
+    /// The peer has finished, and all that it sent was read.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     pub fn is_admin(&self) -> bool {
         matches!(self.session, Session::Admin(_))
     }

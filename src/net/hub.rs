@@ -23,6 +23,10 @@ const TURN_RECORDS: usize = 8192;
 /// An admin connection that says nothing for so long is closed, in microseconds.
 const ADMIN_IDLE_US: u64 = 30_000_000;
 
+/// Reads that count what a closing connection still holds, at most: more than a receive buffer, and an end to the
+/// chase after a sender that goes on.
+const READS_AWAY: usize = 256;
+
 /// What the connections look like, for metrics and the state dump.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HubStats {
@@ -74,6 +78,8 @@ pub struct Hub<S> {
     /// No room: nobody is read until the low mark.
     blocked: bool,
     draining: bool,
+    /// The drain reads no more: what still comes is counted, not taken.
+    stopped: bool,
     paused_us: u64,
     last_turn_us: u64,
     unread_bytes: u64,
@@ -106,6 +112,7 @@ impl<S: Stream> Hub<S> {
             admins: 0,
             blocked: false,
             draining: false,
+            stopped: false,
             paused_us: 0,
             last_turn_us: 0,
             unread_bytes: 0,
@@ -398,6 +405,10 @@ impl<S: Stream> Hub<S> {
     /// Phase "write": answers that are certain.
     pub fn write_turn(&mut self, now: Now) {
         for slot in std::mem::take(&mut self.dirty) {
+            if self.has_late_bytes(slot) {
+                self.ready.push_back(slot);
+                continue;
+            }
             let Some(conn) = self.table.get(slot) else { continue };
             let room = &mut self.desk.answers_room;
             let result = match conn.wait {
@@ -440,12 +451,43 @@ impl<S: Stream> Hub<S> {
         }
     }
 
+    /// Whether a sender that is about to be closed by a drain has sent more since it was read: its turn comes again.
+    fn has_late_bytes(&mut self, slot: u32) -> bool {
+        if !self.draining || self.stopped {
+            return false;
+        }
+        let is_closing =
+            |conn: &&mut Conn<S>| conn.wait == Wait::End && !conn.is_admin() && !conn.has_ended();
+        let Some(conn) = self.table.get(slot).filter(is_closing) else { return false };
+        let is_late = matches!(conn.stream.peek(&mut self.desk.read_area()[..1]), Ok(1));
+        if is_late {
+            conn.wait = Wait::Turn;
+        }
+        is_late
+    }
+
     /// The last byte is written.
     fn finish(&mut self, slot: u32, now: Now) {
         if let Some(conn) = self.table.get(slot) {
             let _ = conn.stream.finish();
         }
+        if self.draining {
+            self.read_away(slot);
+        }
         self.remove(slot, now);
+    }
+
+    /// Counts what lies unread in a sender's stream, as its acknowledged bytes end with it.
+    fn read_away(&mut self, slot: u32) {
+        let Some(conn) = self.table.get(slot).filter(|conn| !conn.is_admin() && !conn.has_ended()) else {
+            return;
+        };
+        for _ in 0..READS_AWAY {
+            match conn.stream.read(self.desk.read_area()) {
+                Ok(0) | Err(_) => break,
+                Ok(count) => self.unread_bytes += count as u64,
+            }
+        }
     }
 
     fn remove(&mut self, slot: u32, now: Now) {
@@ -489,6 +531,7 @@ impl<S: Stream> Hub<S> {
     /// Reads no more from anybody. What was not taken is counted; parked records end as not stored.
     pub fn stop_reading(&mut self, now: Now) {
         self.draining = true;
+        self.stopped = true;
         self.ready.clear();
         self.lane_waiting.clear();
         self.answers_waiting.clear();
@@ -580,3 +623,7 @@ impl<S: Stream> Hub<S> {
 #[cfg(test)]
 #[path = "hub_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "drain_tests.rs"]
+mod drain_tests;
