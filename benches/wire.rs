@@ -24,9 +24,24 @@ fn find(input: &[u8], mut next: impl FnMut(&[u8]) -> Step) -> usize {
     }
 }
 
-#[divan::bench(args = ["\n", "\r\n"])]
+/// The floor of `lines`: one search a line and nothing else.
+#[divan::bench]
+fn memchr_alone(bencher: Bencher) {
+    let input = [LINE, b"\n"].concat().repeat(MESSAGES);
+    bencher.counter(ItemsCount::new(MESSAGES)).bench_local(|| {
+        let (mut at, mut bytes) = (0, 0);
+        while let Some(length) = memchr::memchr(b'\n', &input[at..]) {
+            at += length + 1;
+            bytes += length;
+        }
+        bytes
+    });
+}
+
+#[divan::bench(args = ["LF", "CRLF"])]
 fn lines(bencher: Bencher, end: &str) {
-    let input = [LINE, end.as_bytes()].concat().repeat(MESSAGES);
+    let end = if end == "LF" { &b"\n"[..] } else { b"\r\n" };
+    let input = [LINE, end].concat().repeat(MESSAGES);
     let mut lines = Lines::new(65_536);
     bencher.counter(ItemsCount::new(MESSAGES)).bench_local(|| find(&input, |input| lines.next(input, false)));
 }

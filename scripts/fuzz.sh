@@ -9,6 +9,10 @@ cargo +nightly --version >/dev/null 2>&1 || die "no nightly toolchain; install i
 read -ra targets <<<"${*:-$(cargo +nightly fuzz list | tr '\n' ' ')}"
 for target in "${targets[@]}"; do
   say "fuzzing $target for ${FUZZ_SECONDS:-600} s"
-  # The allocator of a long-lived process keeps what it freed; the limit is for what a target really holds.
-  cargo +nightly fuzz run "$target" -- -max_total_time="${FUZZ_SECONDS:-600}" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1
+  corpus=(fuzz/corpus/"$target")
+  mkdir -p "${corpus[0]}"
+  if [[ -d fuzz/seeds/$target ]]; then corpus+=(fuzz/seeds/"$target"); fi
+  options=(-max_total_time="${FUZZ_SECONDS:-600}" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1)
+  if [[ -e fuzz/json.dict ]]; then options+=(-dict=fuzz/json.dict); fi
+  cargo +nightly fuzz run "$target" "${corpus[@]}" -- "${options[@]}"
 done

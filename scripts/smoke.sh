@@ -155,7 +155,7 @@ ac3_malformed_lines_are_rejected() {
 ac5_two_shells_at_once() {
   local one two
   exec 3<>"/dev/tcp/127.0.0.1/$PORT" 4<>"/dev/tcp/127.0.0.1/$PORT"
-  expect "two connections open at once" metric_is gateway_connections "" 2 || return
+  expect "two connections open at once" metric_is gateway_connections 'listener="tcp"' 2 || return
   scores ann 1 >&3 && scores ben 1 >&4 && scores ann 1 >&3
   expect "lines of both are stored while both are open" stored_is 9 || return
   exec 3>&- 4>&-
@@ -172,7 +172,8 @@ stop_field() { sed -nE "\$s/.*gateway\.stop.* $1=([0-9]+).*/\1/p" "$LOG"; }
 ended() { ! alive; }
 
 ac6_drains_on_sigterm() {
-  local code=0 name sum=0 accepted found
+  local code=0 name sum=0 sent accepted found
+  sent=$(($(metric gateway_records_total) + 20000))
   scores zoe 20000 | send
   kill -TERM "$GATEWAY"
   expect "the gateway ends" ended || return
@@ -184,7 +185,7 @@ ac6_drains_on_sigterm() {
     sum=$((sum + $(stop_field $name)))
   done
   WHY="accepted=$accepted is the sum of the outcomes, $sum" && ((accepted == sum)) || return
-  WHY="accepted=$accepted is what was sent, 22013" && ((accepted == 22013)) || return
+  WHY="accepted=$accepted is what was sent, $sent" && ((accepted == sent)) || return
   WHY="nothing lost, nothing unread" && [[ $(stop_field lost) == 0 && $(stop_field unread_bytes) == 0 ]] || return
   found=$(in_topic)
   WHY="the topic grew by $((found - BEFORE)), not by stored=$(stop_field stored)" && ((found - BEFORE == $(stop_field stored)))
@@ -211,8 +212,8 @@ if ((FAILED == 0)); then
   check "AC6 graceful shutdown drains, the last line balances" ac6_drains_on_sigterm
 fi
 if ((FAILED)); then
-  echo "smoke: $KIND FAILED; the end of the gateway's log:"
-  tail -n 30 "$LOG"
+  echo "smoke: $KIND FAILED; the end of the gateway's log, without publish.ok:"
+  grep -vF publish.ok "$LOG" | tail -n 30
   exit 1
 fi
 echo "smoke: $KIND passed"

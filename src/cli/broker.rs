@@ -12,11 +12,17 @@ use std::time::Duration;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::exit;
 use crate::kafka::embedded::{BrokerError, EmbeddedBroker, EmbeddedError};
 
 const HELP: &str = "commands: down ID|all; up ID|all; slow ID|all DURATION; leader TOPIC PARTITION ID|none; \
     refuse produce|fetch|list_offsets|init_producer_id|find_coordinator NAME|CODE [COUNT]; \
     refuse metadata NAME|CODE [TOPIC]; accept KIND [TOPIC]; topic NAME PARTITIONS; servers; help; quit";
+
+const EXAMPLES: &str = "\
+Examples:
+  sluice broker --brokers 3                         three brokers; type `help` for what can be broken
+  sluice broker < /dev/null & ...                   in a script: read its first line for the address";
 
 /// Run the embedded Kafka broker (librdkafka's mock cluster) as a process of its own.
 ///
@@ -25,6 +31,7 @@ const HELP: &str = "commands: down ID|all; up ID|all; slow ID|all DURATION; lead
 /// `down 1`, `up all`, `slow 2 300ms`, `refuse produce NOT_ENOUGH_REPLICAS 3`, `topic NAME PARTITIONS`.
 /// It runs until `quit`, SIGINT or SIGTERM; the end of stdin does not end it.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Number of brokers; their ids count from 1
     #[arg(long, default_value_t = 1, value_name = "N")]
@@ -45,14 +52,14 @@ pub fn run(args: Args) -> ExitCode {
     // Before the first line: a caller may signal as soon as it has read that.
     let mut signals = match Signals::new([SIGINT, SIGTERM]) {
         Ok(signals) => signals,
-        Err(error) => return fail(1, &error),
+        Err(error) => return fail(exit::FAILED, &error),
     };
     let broker = match EmbeddedBroker::start(args.brokers, &args.topic, args.partitions, args.replication) {
         Ok(broker) => Arc::new(broker),
-        Err(error) => return fail(2, &error),
+        Err(error) => return fail(exit::CONFIGURATION, &error),
     };
     if let Err(error) = say(&format!("KAFKA_BOOTSTRAP_SERVERS={}", broker.bootstrap_servers())) {
-        return fail(1, &error);
+        return fail(exit::FAILED, &error);
     }
     let signals_handle = signals.handle();
     let console = Console { broker: Arc::clone(&broker), topic: args.topic, replication: args.replication };

@@ -14,12 +14,21 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::exit;
+
 mod account;
-mod answer;
 mod confirmed;
 mod input;
+mod outcome;
 mod plain;
 mod report;
+mod shared;
+
+const EXAMPLES: &str = "\
+Examples:
+  sluice send --ack scores.jsonl                    0 only when every line is stored
+  sluice send --ack --report failed.jsonl < scores.jsonl
+  producer | sluice send --addr gateway:7000        like nc, but waits until all bytes were taken";
 
 /// Send lines from a file or stdin to a gateway.
 ///
@@ -29,6 +38,7 @@ mod report;
 /// the others are listed on stderr with their line number and the reason. A line that is sent again arrives
 /// after lines that were sent in between. Blank lines are left out.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// File to send; stdin when absent or `-`
     pub file: Option<PathBuf>,
@@ -66,13 +76,13 @@ pub struct Args {
 pub fn run(args: Args) -> ExitCode {
     let (input, size) = match open(&args) {
         Ok(opened) => opened,
-        Err(why) => return fail(2, &why),
+        Err(why) => return fail(exit::CONFIGURATION, &why),
     };
     let bar = progress(size);
     let done = if args.ack {
         let report = match report::Report::new(args.report.as_deref(), bar.clone()) {
             Ok(report) => report,
-            Err(error) => return fail(2, &format!("--report: {error}")),
+            Err(error) => return fail(exit::CONFIGURATION, &format!("--report: {error}")),
         };
         confirmed::run(&args, input, &bar, report)
     } else {
@@ -84,7 +94,7 @@ pub fn run(args: Args) -> ExitCode {
             eprintln!("sluice send: {summary}");
             ExitCode::SUCCESS
         }
-        Err(why) => fail(1, &why),
+        Err(why) => fail(exit::FAILED, &why),
     }
 }
 

@@ -10,7 +10,8 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::stop;
+use super::{environment, exit, stop};
+use crate::kafka::Bootstrap;
 use crate::kafka::reader::{Next, ReadError, Reader, ReaderOptions, Start, UntilEnd};
 
 mod render;
@@ -20,16 +21,24 @@ const WRITE_BYTES: usize = 64 * 1024;
 /// How long one read may sleep: the longest that a signal waits to be seen.
 const SLEEP: Duration = Duration::from_millis(100);
 
+const EXAMPLES: &str = "\
+Examples:
+  sluice tail score_updates                         what arrives from now on
+  sluice tail score_updates --until-end             everything there is, then stop
+  sluice tail score_updates --from @2026-01-31T12:00:00Z --count 10";
+
 /// Print a topic's records as JSON lines, Protobuf scores decoded.
 ///
 /// Each line is {"topic","partition","offset","timestamp_ms","key","value"}. A value that is neither a
 /// ScoreUpdate nor JSON is printed as text with "value_encoding":"text", or with \xNN escapes and
 /// "value_encoding":"escaped". Records are in order within a partition, not across partitions.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The topic to read
     pub topic: String,
-    /// Kafka brokers, host:port[,host:port]; default: KAFKA_BOOTSTRAP_SERVERS, else localhost:9092
+    /// Kafka brokers, host:port[,host:port]; default: KAFKA_BOOTSTRAP_SERVERS, else localhost:9092.
+    /// KAFKA_CONF_* count here as they do for the gateway
     #[arg(long, value_name = "SERVERS")]
     pub brokers: Option<String>,
     /// Where to start: beginning, end, an offset, or @TIME (RFC 3339, or milliseconds since the epoch);
@@ -51,7 +60,7 @@ pub struct Args {
     /// How long to look for the brokers, and with --until-end how long to go without a record
     #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub timeout: Duration,
-    /// A client property to pass through, such as security.protocol=SSL; may be repeated
+    /// A client property to pass through, such as check.crcs=true; may be repeated, wins over KAFKA_CONF_*
     #[arg(long = "conf", value_name = "PROPERTY=VALUE", value_parser = parse_property)]
     pub conf: Vec<(String, String)>,
 }
@@ -59,11 +68,18 @@ pub struct Args {
 /// Exit codes: 0 all that was asked for is printed (without --count and --until-end also when interrupted),
 /// 1 Kafka or stdout failed or --count or --until-end was cut short, 2 bad arguments.
 pub fn run(args: Args) -> ExitCode {
+    let options = match options(&args) {
+        Ok(options) => options,
+        Err(why) => {
+            eprintln!("sluice tail: {why}");
+            return ExitCode::from(exit::CONFIGURATION);
+        }
+    };
     let stop = match stop::requested() {
         Ok(stop) => stop,
         Err(error) => return fail(&error),
     };
-    match tail(&args, &stop) {
+    match tail(&args, &options, &stop) {
         Ok(()) => ExitCode::SUCCESS,
         Err(End::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(End::Output(error)) => fail(&error),
@@ -95,8 +111,8 @@ impl From<io::Error> for End {
     }
 }
 
-fn tail(args: &Args, stop: &AtomicBool) -> Result<(), End> {
-    let reader = Reader::open(&options(args))?;
+fn tail(args: &Args, options: &ReaderOptions, stop: &AtomicBool) -> Result<(), End> {
+    let reader = Reader::open(options)?;
     let mut until_end = args.until_end.then(|| UntilEnd::new(reader.spans()));
     let mut left = args.count.unwrap_or(u64::MAX);
     let mut lines = render::Lines::new(&args.topic, args.raw);
@@ -142,17 +158,25 @@ fn tail(args: &Args, stop: &AtomicBool) -> Result<(), End> {
     Ok(lines.write_to(&mut out)?)
 }
 
-fn options(args: &Args) -> ReaderOptions {
-    let environment = || std::env::var("KAFKA_BOOTSTRAP_SERVERS").ok().filter(|servers| !servers.is_empty());
+/// The arguments, over what the environment says of Kafka. `Err` is for stderr.
+fn options(args: &Args) -> Result<ReaderOptions, String> {
+    let kafka = environment::load().map_err(|refusal| refusal.to_string())?.gateway.kafka;
+    let bootstrap = match (&args.brokers, kafka.bootstrap) {
+        (Some(servers), _) => servers.clone(),
+        (None, Bootstrap::Servers(servers)) => servers,
+        (None, Bootstrap::Embedded) => {
+            return Err("the embedded broker has another address each time: give it with --brokers".into());
+        }
+    };
     let default_start = if args.until_end { Start::Beginning } else { Start::End };
-    ReaderOptions {
-        bootstrap: args.brokers.clone().or_else(environment).unwrap_or_else(|| "localhost:9092".into()),
+    Ok(ReaderOptions {
+        bootstrap,
         topic: args.topic.clone(),
         partition: args.partition,
         start: args.from.unwrap_or(default_start),
         timeout: args.timeout,
-        passthrough: args.conf.clone(),
-    }
+        passthrough: kafka.passthrough.into_iter().chain(args.conf.iter().cloned()).collect(),
+    })
 }
 
 /// Tells of each new trouble once, so that an outage does not fill the screen.

@@ -4,8 +4,8 @@
 //! against it before anything starts, and `sluice check-config` prints it.
 
 use crate::gateway::GatewayOptions;
-use crate::handoff;
 use crate::kafka::{Bootstrap, KafkaOptions};
+use crate::{handoff, net, session};
 
 use super::parse::size_text;
 
@@ -54,6 +54,7 @@ pub fn worst_case(options: &GatewayOptions) -> Vec<Part> {
     let mut parts = vec![
         connections(options),
         partial(options),
+        answers(options),
         scratch(options),
         Part {
             name: "batches",
@@ -106,6 +107,17 @@ fn connections(options: &GatewayOptions) -> Part {
 fn partial(options: &GatewayOptions) -> Part {
     let how = "TCP_PARTIAL_BYTES, shared by all connections".into();
     Part { name: "partial messages", bytes: wide(options.net.partial_bytes), how }
+}
+
+/// Answers of senders that asked for them: the free ones of each connection, the shared store, unread text.
+fn answers(options: &GatewayOptions) -> Part {
+    let count = wide(options.net.max_connections);
+    let each = wide(session::FREE_ANSWERS * session::ANSWER_BYTES + net::OUT_LIMIT_BYTES);
+    let shared = wide(net::answers_limit(options.buffer.max_records) * session::ANSWER_BYTES);
+    // A ring of answers grows by doubling.
+    let bytes = count.saturating_mul(each).saturating_add(shared.saturating_mul(2));
+    let how = format!("{count} connections x {each} + 2 x {} for all", size_text(shared));
+    Part { name: "answers", bytes, how }
 }
 
 fn scratch(options: &GatewayOptions) -> Part {

@@ -21,6 +21,11 @@ pub fn excerpt(bytes: &[u8]) -> Excerpt<'_> {
     Excerpt(bytes)
 }
 
+/// Any text as a quoted logfmt value: escaped and cut like an [`excerpt`].
+pub fn quoted(text: &impl fmt::Display) -> String {
+    format!("\"{}\"", excerpt(text.to_string().as_bytes()))
+}
+
 impl fmt::Display for Excerpt<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Every input byte yields at least a quarter of a character, so no more than this can be shown.

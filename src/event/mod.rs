@@ -9,7 +9,7 @@ mod excerpt;
 mod outcome;
 mod rejection;
 
-pub use excerpt::{EXCERPT_MAX_CHARS, Excerpt, excerpt};
+pub use excerpt::{EXCERPT_MAX_CHARS, Excerpt, excerpt, quoted};
 pub use outcome::Outcome;
 pub use rejection::Rejection;
 

@@ -19,7 +19,7 @@ pub use recorder::{Pending, RecordError, Recorder};
 pub use run::run;
 
 use crate::config::memory;
-use crate::event::Outcome;
+use crate::event::{Outcome, quoted};
 use crate::handoff::{Account, Bell, Clock, Shared, crossing, lock};
 use crate::kafka::{self, Bootstrap, EmbeddedBroker};
 use crate::net::{Control, Hub, HubStats, Listener, Poller, install_waker};
@@ -138,7 +138,11 @@ impl Gateway {
         };
         let servers = match (&options.kafka.bootstrap, &embedded) {
             (Bootstrap::Servers(servers), _) => servers.clone(),
-            (Bootstrap::Embedded, Some(broker)) => broker.bootstrap_servers(),
+            (Bootstrap::Embedded, Some(broker)) => {
+                let servers = broker.bootstrap_servers();
+                log::info!(target: "kafka", "broker.embedded bootstrap={servers} topic={}", options.kafka.topic);
+                servers
+            }
             (Bootstrap::Embedded, None) => String::new(),
         };
         let shared = Shared::new(options.buffer.clone());
@@ -294,7 +298,7 @@ fn raise_file_limit(wanted: usize) -> usize {
             allowed
         }
         Err(error) => {
-            log::warn!(target: "gateway", "file_limit.unchanged reason=\"{error}\"");
+            log::warn!(target: "gateway", "file_limit.unchanged reason={}", quoted(&error));
             wanted
         }
     }

@@ -8,6 +8,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::{Controller, Gateway, GatewayOptions, StartError};
+use crate::event::quoted;
 use crate::kafka::display_bootstrap;
 
 /// Runs until a signal ends it. Exit code: 0 balanced and nothing lost, unknown or unread; 1 otherwise;
@@ -18,12 +19,12 @@ pub fn run(options: GatewayOptions) -> i32 {
     let mut gateway = match Gateway::start(options) {
         Ok(gateway) => gateway,
         Err(error) => {
-            log::error!(target: "gateway", "gateway.failed reason=\"{error}\"");
+            log::error!(target: "gateway", "gateway.failed reason={}", quoted(&error));
             return if matches!(error, StartError::Bind(..)) { 3 } else { 1 };
         }
     };
     if let Err(error) = watch_signals(gateway.controller()) {
-        log::error!(target: "gateway", "signals.failed reason=\"{error}\"");
+        log::error!(target: "gateway", "signals.failed reason={}", quoted(&error));
         return 1;
     }
     let (listen, health) = (show(gateway.tcp_address()), show(gateway.health_address()));
@@ -38,7 +39,7 @@ pub fn run(options: GatewayOptions) -> i32 {
             1
         }
         Err(error) => {
-            log::error!(target: "gateway", "gateway.failed reason=\"{error}\"");
+            log::error!(target: "gateway", "gateway.failed reason={}", quoted(&error));
             1
         }
     }

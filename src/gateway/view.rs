@@ -48,6 +48,7 @@ impl Face {
                 },
                 ListenerSnapshot {
                     connections: stats.health_connections as u64,
+                    accepted: stats.health_accepted,
                     ..ListenerSnapshot::default()
                 },
             ],

@@ -120,7 +120,7 @@ impl Inlet {
 /// Which lanes (partitions) take records; the poll thread parks a record of a lane that does not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LaneView {
-    /// Empty until the partition count is known: then everything is taken and waits on our side.
+    /// One entry a partition; empty while no lane is full, which is nearly always.
     pub full: Vec<bool>,
 }
 

@@ -5,7 +5,7 @@
 //! break order, and double.
 
 use rdkafka_sys::rd_kafka_msg_status_t as Status;
-use rdkafka_sys::rd_kafka_resp_err_t as Code;
+pub use rdkafka_sys::rd_kafka_resp_err_t as Code;
 
 use crate::event::Outcome;
 use crate::handoff::Cause;

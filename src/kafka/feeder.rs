@@ -4,13 +4,11 @@
 //! every thread of the client library (feasibility figures in docs/decisions). Within a partition the order
 //! stays as it came.
 
-use rdkafka_sys::rd_kafka_resp_err_t as Code;
-
 use super::accounts::Accounts;
-use super::errors::{Persistence, judge};
+use super::errors::{Code, Persistence, judge};
 use super::held::Entry;
 use super::lanes::{Lanes, Place};
-use super::native::{Native, Outgoing};
+use super::producer::{Outgoing, Producer};
 use crate::handoff::Batch;
 
 /// Records gathered from several batches before they are sorted and handed over.
@@ -38,11 +36,11 @@ pub struct Feeder {
 impl Feeder {
     /// Takes what waits in the channel, at most one gathering; records that entered the client library.
     /// The number of records taken comes first.
-    pub fn feed(
+    pub fn feed<P: Producer>(
         &mut self,
         accounts: &mut Accounts,
         lanes: &mut Lanes,
-        native: Option<&mut Native>,
+        producer: Option<&mut P>,
     ) -> (usize, usize) {
         let mut taken = 0;
         while taken < GATHER_RECORDS {
@@ -56,8 +54,8 @@ impl Feeder {
             taken += batch.len();
             self.gathered.push(batch);
         }
-        let inside = match native {
-            Some(native) if !self.picks.is_empty() => self.hand_over(accounts, lanes, native),
+        let inside = match producer {
+            Some(producer) if !self.picks.is_empty() => self.hand_over(accounts, lanes, producer),
             _ => 0,
         };
         for batch in self.gathered.drain(..) {
@@ -67,7 +65,12 @@ impl Feeder {
         (taken, inside)
     }
 
-    fn hand_over(&mut self, accounts: &mut Accounts, lanes: &mut Lanes, native: &mut Native) -> usize {
+    fn hand_over(
+        &mut self,
+        accounts: &mut Accounts,
+        lanes: &mut Lanes,
+        producer: &mut impl Producer,
+    ) -> usize {
         self.sort(lanes.count());
         let (gathered, sorted, refused) = (&self.gathered, &self.sorted, &mut self.refused);
         refused.clear();
@@ -76,18 +79,12 @@ impl Feeder {
             let record = &batch.records()[pick.record as usize];
             Outgoing { key: batch.key(record), value: batch.value(record), token: record.token }
         });
-        let inside = native.produce(records, |position, code| refused.push((position, code)));
+        let inside = producer.produce(records, |position, code| refused.push((position, code)));
         for (position, code) in self.refused.drain(..) {
             let pick = self.sorted[position];
             let batch = &self.gathered[pick.batch as usize];
             let record = &batch.records()[pick.record as usize];
-            let entry = Entry {
-                token: record.token,
-                hash: record.hash,
-                accepted_us: batch.accepted_us(),
-                key: batch.key(record),
-                value: batch.value(record),
-            };
+            let entry = Entry::of(batch, record);
             if code == Code::RD_KAFKA_RESP_ERR__QUEUE_FULL {
                 lanes.hold_back(pick.lane, entry);
             } else {
@@ -119,7 +116,12 @@ impl Feeder {
     }
 
     /// Hands over what waited in lanes that are up again; records that entered the client library.
-    pub fn release(&mut self, accounts: &mut Accounts, lanes: &mut Lanes, native: &mut Native) -> usize {
+    pub fn release(
+        &mut self,
+        accounts: &mut Accounts,
+        lanes: &mut Lanes,
+        producer: &mut impl Producer,
+    ) -> usize {
         let mut total = 0;
         let mut from = 0;
         while let Some(lane) = lanes.next_release(from) {
@@ -127,7 +129,7 @@ impl Feeder {
             let count = waiting.len().min(RELEASE_RECORDS);
             let records = waiting.iter().take(count).map(outgoing);
             self.refused.clear();
-            let inside = native.produce(records, |position, code| self.refused.push((position, code)));
+            let inside = producer.produce(records, |position, code| self.refused.push((position, code)));
             let full = self.refused.iter().find(|(_, code)| *code == Code::RD_KAFKA_RESP_ERR__QUEUE_FULL);
             let left = full.map_or(count, |(position, _)| *position);
             for (position, code) in self.refused.iter().take_while(|(position, _)| *position < left) {

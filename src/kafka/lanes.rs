@@ -5,7 +5,7 @@
 //! the buffer, not all of it: its lanes are then full, and whoever sends to them waits alone.
 //! Pure: no client library, no clock. The simulation runs this code.
 
-use super::held::Held;
+use super::held::{Entry, Held};
 use crate::handoff::{Batch, LaneView, Record, Token, partition_of};
 
 /// What the cluster is known to look like.
@@ -115,15 +115,8 @@ impl Lanes {
 
     /// Decides for one new record; [`Place::Hold`] keeps a copy of it.
     pub fn place(&mut self, batch: &Batch, record: &Record) -> Place {
-        let entry = super::held::Entry {
-            token: record.token,
-            hash: record.hash,
-            accepted_us: batch.accepted_us(),
-            key: batch.key(record),
-            value: batch.value(record),
-        };
         if self.lanes.is_empty() {
-            self.early.push(entry);
+            self.early.push(Entry::of(batch, record));
             return Place::Hold;
         }
         let index = partition_of(record.hash, self.lanes.len() as u32);
@@ -133,12 +126,12 @@ impl Lanes {
             lane.inside += 1;
             return Place::Go(index);
         }
-        lane.held.push(entry);
+        lane.held.push(Entry::of(batch, record));
         Place::Hold
     }
 
     /// The client library had no room for a record that was to go: it waits here, in its place.
-    pub fn hold_back(&mut self, lane: u32, entry: super::held::Entry<'_>) {
+    pub fn hold_back(&mut self, lane: u32, entry: Entry<'_>) {
         let lane = &mut self.lanes[lane as usize];
         lane.inside = lane.inside.saturating_sub(1);
         lane.held.push(entry);
@@ -186,13 +179,9 @@ impl Lanes {
         }
     }
 
-    /// Takes out what was accepted before `before_us` (all, if `None`) and shows each record.
-    pub fn expire(&mut self, before_us: Option<u64>, mut show: impl FnMut(Token, usize)) {
-        let is_due = |held: &Held| match (held.front(), before_us) {
-            (None, _) => false,
-            (Some(_), None) => true,
-            (Some(entry), Some(before)) => entry.accepted_us < before,
-        };
+    /// Takes out what was accepted before `before_us` (`u64::MAX`: all) and shows each record.
+    pub fn expire(&mut self, before_us: u64, mut show: impl FnMut(Token, usize)) {
+        let is_due = |held: &Held| held.front().is_some_and(|entry| entry.accepted_us < before_us);
         while is_due(&self.early) {
             show_front(&self.early, &mut show);
             self.early.drop_front(1);
@@ -218,7 +207,7 @@ impl Lanes {
     fn share(&self) -> usize {
         match self.loads.len() {
             0 | 1 => usize::MAX,
-            leaders => self.max_records * (leaders + 1) / (2 * leaders),
+            leaders => (self.max_records * (leaders + 1) / (2 * leaders)).max(1),
         }
     }
 
@@ -226,8 +215,11 @@ impl Lanes {
     pub fn view(&mut self) -> LaneView {
         let share = self.share();
         for load in &mut self.loads {
-            let mark = if load.is_full { share / 5 * 4 } else { share };
-            load.is_full = load.records >= mark;
+            let low = share - share.div_ceil(5);
+            load.is_full = if load.is_full { load.records > low } else { load.records >= share };
+        }
+        if self.loads.iter().all(|load| !load.is_full) {
+            return LaneView::default();
         }
         LaneView { full: self.lanes.iter().map(|lane| self.loads[lane.leader].is_full).collect() }
     }
@@ -312,7 +304,27 @@ mod tests {
         assert_eq!(lanes.view().full, [true, false], "80 % is not reached yet");
         lanes.ended(0);
         lanes.ended(0);
-        assert_eq!(lanes.view().full, [false, false]);
+        assert_eq!(lanes.view(), LaneView::default());
+    }
+
+    /// A buffer of a few records: a share is never nothing, and a full lane opens again once it is empty.
+    #[test]
+    fn the_smallest_shares_open_again() {
+        for max_records in 1..10 {
+            let mut lanes = Lanes::new(max_records);
+            lanes.apply(&layout(&[1, 2], &[1, 2]));
+            let batch = batch_of(&["a"]);
+            let hash = batch.records()[0].hash;
+            let lane = partition_of(hash, 2) as i32;
+            let mut inside = 0;
+            while lanes.view().takes(hash) {
+                lanes.place(&batch, &batch.records()[0]);
+                inside += 1;
+            }
+            assert!((1..=max_records).contains(&inside), "{inside} of {max_records}");
+            (0..inside).for_each(|_| lanes.ended(lane));
+            assert!(lanes.view().takes(hash), "{max_records}");
+        }
     }
 
     #[test]
@@ -323,9 +335,11 @@ mod tests {
         lanes.apply(&layout(&[-1, -1, -1], &[]));
         lanes.place(&batch, &batch.records()[1]);
         let mut seen = Vec::new();
-        lanes.expire(Some(100), |token, _| seen.push(token));
-        assert!(seen.is_empty());
-        lanes.expire(Some(101), |token, _| seen.push(token));
+        for too_early in [0, 100] {
+            lanes.expire(too_early, |token, _| seen.push(token));
+            assert!(seen.is_empty(), "nothing is older than the gateway, or than its acceptance");
+        }
+        lanes.expire(101, |token, _| seen.push(token));
         assert_eq!((seen.len(), lanes.held_records()), (2, 0));
     }
 }

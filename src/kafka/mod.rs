@@ -4,15 +4,16 @@
 //! report; beside them the embedded broker and a reader for tools. Never sees a socket of ours, never decides
 //! what a message means.
 
-mod accounts;
+pub mod accounts;
 mod client;
 pub mod embedded;
 pub mod errors;
-mod feeder;
-mod held;
+pub mod feeder;
+pub mod held;
 pub mod lanes;
 mod native;
 mod options;
+pub mod producer;
 mod property;
 pub mod reader;
 mod statistics;

@@ -15,20 +15,13 @@ use rdkafka_sys as sys;
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
 
 use super::errors::Persistence;
+use super::producer::{Outgoing, Producer};
 use crate::handoff::{Token, lock};
 
 /// RD_KAFKA_PARTITION_UA: the client's partitioner decides (a macro, so not in the bindings).
 const ANY_PARTITION: i32 = -1;
 /// Delivery reports taken out of one event at a time.
 const REPORTS_A_CALL: usize = 1024;
-
-/// A record on its way into the client library.
-#[derive(Clone, Copy, Debug)]
-pub struct Outgoing<'a> {
-    pub key: &'a [u8],
-    pub value: &'a [u8],
-    pub token: Token,
-}
 
 /// One record's end, as the client library tells it.
 #[derive(Clone, Copy, Debug)]
@@ -151,54 +144,6 @@ impl Native {
         })
     }
 
-    /// Hands records over, the partition left to the client (a partition named by us that vanishes meanwhile
-    /// would leak the record). Keys and values are copied. `refused` gets the position and the code of each
-    /// record that was not taken; how many were.
-    pub fn produce<'a>(
-        &mut self,
-        records: impl Iterator<Item = Outgoing<'a>>,
-        mut refused: impl FnMut(usize, Code),
-    ) -> usize {
-        self.messages.clear();
-        self.messages.extend(records.map(|record| sys::rd_kafka_message_t {
-            err: Code::RD_KAFKA_RESP_ERR_NO_ERROR,
-            rkt: ptr::null_mut(),
-            partition: ANY_PARTITION,
-            payload: record.value.as_ptr() as *mut c_void,
-            len: record.value.len(),
-            key: record.key.as_ptr() as *mut c_void,
-            key_len: record.key.len(),
-            offset: 0,
-            _private: record.token.to_bits() as usize as *mut c_void,
-        }));
-        let count = self.messages.len();
-        if count == 0 {
-            return 0;
-        }
-        // SAFETY: `topic` is alive (see `Drop`). `messages` holds `count` initialised entries whose pointers
-        // borrow from `records`, whose items live for 'a, longer than this call; F_COPY makes librdkafka copy
-        // key and value before it returns and never write through them. `_private` is a number to it.
-        let taken = unsafe {
-            sys::rd_kafka_produce_batch(
-                self.topic,
-                ANY_PARTITION,
-                sys::RD_KAFKA_MSG_F_COPY,
-                self.messages.as_mut_ptr(),
-                count as i32,
-            )
-        };
-        if taken as usize != count {
-            for (position, message) in self.messages.iter().enumerate() {
-                if message.err != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-                    refused(position, message.err);
-                }
-            }
-        }
-        // No pointer outlives the records it borrows from.
-        self.messages.clear();
-        taken as usize
-    }
-
     /// Sleeps until something happens, the alarm rings or `timeout_ms` is over; shows what happened. False:
     /// nothing did.
     pub fn poll(&mut self, timeout_ms: i32, mut show: impl FnMut(Event<'_>)) -> bool {
@@ -267,6 +212,54 @@ impl Native {
         let flags = sys::RD_KAFKA_PURGE_F_QUEUE | sys::RD_KAFKA_PURGE_F_INFLIGHT;
         // SAFETY: the client lives as long as `producer`; both flags are valid for a producer.
         unsafe { sys::rd_kafka_purge(self.producer.client().native_ptr(), flags) };
+    }
+}
+
+impl Producer for Native {
+    /// In one call, the partition left to the client: one named by us that vanishes meanwhile would leak the record.
+    fn produce<'a>(
+        &mut self,
+        records: impl Iterator<Item = Outgoing<'a>>,
+        mut refused: impl FnMut(usize, Code),
+    ) -> usize {
+        self.messages.clear();
+        self.messages.extend(records.map(|record| sys::rd_kafka_message_t {
+            err: Code::RD_KAFKA_RESP_ERR_NO_ERROR,
+            rkt: ptr::null_mut(),
+            partition: ANY_PARTITION,
+            payload: record.value.as_ptr() as *mut c_void,
+            len: record.value.len(),
+            key: record.key.as_ptr() as *mut c_void,
+            key_len: record.key.len(),
+            offset: 0,
+            _private: record.token.to_bits() as usize as *mut c_void,
+        }));
+        let count = self.messages.len();
+        if count == 0 {
+            return 0;
+        }
+        // SAFETY: `topic` is alive (see `Drop`). `messages` holds `count` initialised entries whose pointers
+        // borrow from `records`, whose items live for 'a, longer than this call; F_COPY makes librdkafka copy
+        // key and value before it returns and never write through them. `_private` is a number to it.
+        let taken = unsafe {
+            sys::rd_kafka_produce_batch(
+                self.topic,
+                ANY_PARTITION,
+                sys::RD_KAFKA_MSG_F_COPY,
+                self.messages.as_mut_ptr(),
+                count as i32,
+            )
+        };
+        if taken as usize != count {
+            for (position, message) in self.messages.iter().enumerate() {
+                if message.err != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    refused(position, message.err);
+                }
+            }
+        }
+        // No pointer outlives the records it borrows from.
+        self.messages.clear();
+        taken as usize
     }
 }
 

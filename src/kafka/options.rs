@@ -1,5 +1,6 @@
 //! Where Kafka is, which topic is written, and how.
 
+use std::fmt;
 use std::time::Duration;
 
 /// The brokers to speak to.
@@ -11,8 +12,8 @@ pub enum Bootstrap {
     Embedded,
 }
 
-/// Everything the Kafka side needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Everything the Kafka side needs. Shown for debugging, it names passed-through properties without their values.
+#[derive(Clone, PartialEq, Eq)]
 pub struct KafkaOptions {
     pub bootstrap: Bootstrap,
     pub topic: String,
@@ -30,6 +31,25 @@ pub struct KafkaOptions {
     pub delivery_timeout: Duration,
     /// KAFKA_CONF_*: client properties passed through, as (property, value).
     pub passthrough: Vec<(String, String)>,
+}
+
+impl fmt::Debug for KafkaOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let passthrough: Vec<&str> = self.passthrough.iter().map(|(property, _)| property.as_str()).collect();
+        f.debug_struct("KafkaOptions")
+            .field("bootstrap", &self.bootstrap)
+            .field("topic", &self.topic)
+            .field("partitions", &self.partitions)
+            .field("replication_factor", &self.replication_factor)
+            .field("min_insync_replicas", &self.min_insync_replicas)
+            .field("idempotence", &self.idempotence)
+            .field("acks", &self.acks)
+            .field("linger", &self.linger)
+            .field("compression", &self.compression)
+            .field("delivery_timeout", &self.delivery_timeout)
+            .field("passthrough", &passthrough)
+            .finish()
+    }
 }
 
 impl Default for KafkaOptions {

@@ -18,7 +18,7 @@ use super::native::{Alarm, Event, Native};
 use super::options::KafkaOptions;
 use super::statistics::{self, Reading};
 use super::topic::TopicGate;
-use crate::event::{Outcome, excerpt};
+use crate::event::{Outcome, excerpt, quoted};
 use crate::handoff::{BufferOptions, Cause, Clock, KafkaEnd, Sleep, lock, unix_ms};
 use crate::metrics::Throttle;
 
@@ -73,7 +73,7 @@ pub fn start(
         };
         match gate {
             Ok(gate) => worker.gate = Some(gate),
-            Err(error) => log::error!(target: "kafka", "thread.failed name=topic reason=\"{error}\""),
+            Err(error) => log::error!(target: "kafka", "thread.failed name=topic reason={}", quoted(&error)),
         }
         worker.run();
     })
@@ -226,7 +226,7 @@ impl Desk {
         self.lanes.apply(&self.reading.layout);
     }
 
-    fn expire(&mut self, before_us: Option<u64>, cause: Cause) {
+    fn expire(&mut self, before_us: u64, cause: Cause) {
         let (accounts, expired) = (&mut self.accounts, &mut self.expired);
         self.lanes.expire(before_us, |token, bytes| {
             *expired += 1;
@@ -235,7 +235,7 @@ impl Desk {
         accounts.book();
         // In an outage some expire in every turn: one line a second says how many.
         let now_us = self.clock.now_us();
-        if self.expired > 0 && (now_us >= self.next_expired_us || before_us.is_none()) {
+        if self.expired > 0 && (now_us >= self.next_expired_us || before_us == u64::MAX) {
             self.next_expired_us = now_us + EXPIRED_US;
             let records = std::mem::take(&mut self.expired);
             log::error!(target: "kafka", "publish.error code={} outcome=not_stored records={records}", cause.code());
@@ -322,7 +322,7 @@ impl Worker {
             if taken > 0 {
                 self.last_batch_us = now_us;
             }
-            self.desk.expire(Some(now_us.saturating_sub(self.desk.timeout_us)), Cause::DeadlinePassed);
+            self.desk.expire(now_us.saturating_sub(self.desk.timeout_us), Cause::DeadlinePassed);
             self.desk.show(self.native.is_some());
             self.desk.accounts.end.publish();
             if self.is_done(now_us) {
@@ -385,7 +385,7 @@ impl Worker {
                 self.desk.accounts.end.shared.board.producers_built.add(1);
             }
             Err(error) => {
-                log::error!(target: "kafka", "producer.failed reason=\"{error}\"");
+                log::error!(target: "kafka", "producer.failed reason={}", quoted(&error));
                 self.desk.is_fatal = true;
                 thread::park_timeout(REBUILD_PAUSE);
             }
@@ -437,9 +437,9 @@ impl Worker {
         self.desk.lanes.mark_down(None);
         self.desk.accounts.end.close_inlet();
         while self.desk.accounts.end.has_work() {
-            self.feeder.feed(&mut self.desk.accounts, &mut self.desk.lanes, None);
+            self.feeder.feed(&mut self.desk.accounts, &mut self.desk.lanes, None::<&mut Native>);
         }
-        self.desk.expire(None, Cause::ShuttingDown);
+        self.desk.expire(u64::MAX, Cause::ShuttingDown);
         self.empty_producer();
         self.native = None;
         self.desk.show(false);

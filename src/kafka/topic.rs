@@ -16,6 +16,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::client;
 use super::options::{Bootstrap, KafkaOptions};
+use crate::event::quoted;
 
 /// One question to the cluster lasts at most this long, so that a shutdown never waits longer.
 const QUESTION: Duration = Duration::from_millis(1000);
@@ -85,7 +86,7 @@ fn look(options: &KafkaOptions, servers: &str, is_stopped: &dyn Fn() -> bool, an
     let admin: AdminClient<DefaultClientContext> = match config.create() {
         Ok(admin) => admin,
         Err(error) => {
-            log::error!(target: "kafka", "client.failed reason=\"{error}\"");
+            log::error!(target: "kafka", "client.failed reason={}", quoted(&error));
             return;
         }
     };
@@ -122,15 +123,18 @@ fn look(options: &KafkaOptions, servers: &str, is_stopped: &dyn Fn() -> bool, an
                     }
                     Err(reason) => complain(&mut attempts, || {
                         format!(
-                            "topic.absent name={} reason=\"{reason}\" hint=\"create it, or allow this client to\"",
-                            options.topic
+                            "topic.absent name={} reason={} hint=\"create it, or allow this client to\"",
+                            options.topic,
+                            quoted(&reason)
                         )
                     }),
                 }
             }
             Err(error) => {
                 seen_before = None;
-                complain(&mut attempts, || format!("kafka.waiting bootstrap={servers} reason=\"{error}\""));
+                complain(&mut attempts, || {
+                    format!("kafka.waiting bootstrap={servers} reason={}", quoted(&error))
+                });
             }
         }
         thread::park_timeout(PAUSE);

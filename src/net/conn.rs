@@ -7,8 +7,8 @@ use super::stream::Stream;
 use crate::handoff::PollEnd;
 use crate::session::{AdminSession, AdminView, Now, Stop, TcpSession};
 
-/// Answers are made until this many bytes wait to be written.
-const OUT_LIMIT_BYTES: usize = 16 << 10;
+/// Answers are made until this many bytes wait to be written; a peer that does not read keeps no more of us.
+pub const OUT_LIMIT_BYTES: usize = 1 << 10;
 
 /// Who speaks on a connection.
 pub enum Session {
@@ -140,7 +140,7 @@ impl<S: Stream> Conn<S> {
         let Session::Tcp(session) = &mut self.session else { return After::Gone };
         let peer = self.stream.peer();
         let (consumed, stop) =
-            desk.feed(session, &mut self.partial, self.ended, (slot, self.generation), end, now, &peer);
+            desk.feed(session, &self.partial, self.ended, (slot, self.generation), end, now, &peer);
         desk.release(&mut self.partial, consumed);
         self.has_work = stop.is_some();
         match stop {
@@ -173,11 +173,13 @@ impl<S: Stream> Conn<S> {
         }
     }
 
-    /// Writes what there is to write. `Ok(true)`: all of it is out.
-    pub fn write(&mut self) -> io::Result<bool> {
+    /// Writes what there is to write. `Ok(true)`: all of it is out. What that frees goes to `answers_room`.
+    pub fn write(&mut self, answers_room: &mut usize) -> io::Result<bool> {
         loop {
             if let Session::Tcp(session) = &mut self.session {
+                let before = session.stored_outside();
                 session.write_answers(&mut self.out, OUT_LIMIT_BYTES);
+                *answers_room += before - session.stored_outside();
             }
             if self.out.is_empty() {
                 return Ok(true);
@@ -197,15 +199,15 @@ impl<S: Stream> Conn<S> {
     }
 
     /// Writes the last answer line if every message has its answer. `Ok(true)`: nothing more will be said.
-    pub fn close_account(&mut self) -> io::Result<bool> {
-        if !self.write()? {
+    pub fn close_account(&mut self, answers_room: &mut usize) -> io::Result<bool> {
+        if !self.write(answers_room)? {
             return Ok(false);
         }
         let Session::Tcp(session) = &mut self.session else { return Ok(true) };
         if !session.close_account(&mut self.out) {
             return Ok(false);
         }
-        self.write()
+        self.write(answers_room)
     }
 
     pub fn tcp(&mut self) -> Option<&mut TcpSession> {

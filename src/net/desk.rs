@@ -25,6 +25,8 @@ pub struct Desk {
     partial_held: usize,
     partial_limit: usize,
     pub room: Room,
+    /// Answers that may still be outstanding over all connections.
+    pub answers_room: usize,
     pub lanes: Arc<LaneView>,
     pipeline: Pipeline,
     pub rejects: Rejects,
@@ -32,7 +34,14 @@ pub struct Desk {
 }
 
 impl Desk {
-    pub fn new(net: &NetOptions, tcp: &TcpOptions, format: ValueFormat, excerpts: bool) -> Self {
+    /// `answers`: how many answers the shared store holds.
+    pub fn new(
+        net: &NetOptions,
+        tcp: &TcpOptions,
+        format: ValueFormat,
+        excerpts: bool,
+        answers: usize,
+    ) -> Self {
         // A frame's prefix or a CR may come on top of the longest message; admin heads fit as well.
         let head = tcp.max_line_bytes.max(tcp.max_frame_bytes).max(16 << 10) + 8;
         let read = READ_BYTES.max(head);
@@ -43,6 +52,7 @@ impl Desk {
             partial_held: 0,
             partial_limit: net.partial_bytes,
             room: Room { records: 0, bytes: 0 },
+            answers_room: answers,
             lanes: Arc::default(),
             pipeline: Pipeline::new(format),
             rejects: Rejects::new(excerpts),
@@ -81,21 +91,22 @@ impl Desk {
             let length = partial.len();
             return self.release(partial, length);
         }
+        self.partial_held -= partial.capacity();
         if partial.capacity() == 0 {
             *partial = self.pool.pop().unwrap_or_default();
         }
-        self.partial_held -= partial.len();
         partial.clear();
+        partial.reserve_exact(range.len());
         partial.extend_from_slice(&self.stage[range]);
-        self.partial_held += partial.len();
+        self.partial_held += partial.capacity();
     }
 
     /// Drops the first `count` bytes of a connection's store; an empty store gives its buffer back.
     pub fn release(&mut self, partial: &mut Vec<u8>, count: usize) {
-        self.partial_held -= count;
         partial.drain(..count);
         if partial.is_empty() && partial.capacity() > 0 {
             let buffer = std::mem::take(partial);
+            self.partial_held -= buffer.capacity();
             if buffer.capacity() <= POOLED_BYTES && self.pool.len() < POOL_BUFFERS {
                 self.pool.push(buffer);
             }
@@ -114,8 +125,8 @@ impl Desk {
         now: Now,
         peer: &dyn Display,
     ) -> (usize, Option<Stop>) {
-        let mut stage = std::mem::take(&mut self.stage);
-        let result = self.feed(session, &mut stage[range], eof, address, end, now, peer);
+        let stage = std::mem::take(&mut self.stage);
+        let result = self.feed(session, &stage[range], eof, address, end, now, peer);
         self.stage = stage;
         result
     }
@@ -125,7 +136,7 @@ impl Desk {
     pub fn feed(
         &mut self,
         session: &mut TcpSession,
-        input: &mut [u8],
+        input: &[u8],
         eof: bool,
         address: (u32, u16),
         end: &mut PollEnd,
@@ -139,6 +150,7 @@ impl Desk {
                 batch,
                 tally,
                 room: &mut self.room,
+                answers_room: &mut self.answers_room,
                 lanes: &self.lanes,
                 pipeline: &mut self.pipeline,
                 rejects: &mut self.rejects,
@@ -147,7 +159,7 @@ impl Desk {
                 peer,
             };
             let Progress { consumed: more, stop } =
-                session.receive(&mut input[consumed..], eof, address, &mut intake);
+                session.receive(&input[consumed..], eof, address, &mut intake);
             consumed += more;
             if stop != Some(Stop::Batch) || !end.submit() {
                 return (consumed, stop);

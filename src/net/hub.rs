@@ -38,6 +38,7 @@ pub struct HubStats {
     pub rejects: Vec<(&'static str, u64)>,
     pub unread_bytes: u64,
     pub accepted_connections: u64,
+    pub health_accepted: u64,
     pub accept_errors: u64,
     pub loop_turns: u64,
     /// Paused connections by name, at most [`HubStats::MAX_NAMED`] of them (G7).
@@ -46,6 +47,12 @@ pub struct HubStats {
 
 impl HubStats {
     pub const MAX_NAMED: usize = 100;
+}
+
+/// Answers that may be outstanding over all connections, beside the free ones of each: enough for every record of
+/// a full buffer, and for as many refusals again.
+pub fn answers_limit(max_records: usize) -> usize {
+    2 * max_records
 }
 
 /// See the module's text.
@@ -60,6 +67,9 @@ pub struct Hub<S> {
     /// Connections with answers to write.
     dirty: Vec<u32>,
     lane_waiting: Vec<u32>,
+    /// Connections that found the shared store of answers full.
+    answers_waiting: Vec<u32>,
+    answers_limit: usize,
     admins: usize,
     /// No room: nobody is read until the low mark.
     blocked: bool,
@@ -78,9 +88,10 @@ impl<S: Stream> Hub<S> {
         excerpts: bool,
         end: PollEnd,
     ) -> Self {
+        let answers_limit = answers_limit(end.shared.budget.limits().max_records);
         Self {
             table: Table::default(),
-            desk: Desk::new(net, tcp, format, excerpts),
+            desk: Desk::new(net, tcp, format, excerpts, answers_limit),
             end,
             tcp: tcp.clone(),
             metrics_path,
@@ -88,6 +99,8 @@ impl<S: Stream> Hub<S> {
             admin_ready: Vec::new(),
             dirty: Vec::new(),
             lane_waiting: Vec::new(),
+            answers_waiting: Vec::new(),
+            answers_limit,
             admins: 0,
             blocked: false,
             draining: false,
@@ -283,7 +296,10 @@ impl<S: Stream> Hub<S> {
                 conn.wait = Wait::Lane;
                 self.lane_waiting.push(slot);
             }
-            After::Stopped(Stop::Answers) => conn.wait = Wait::Answers,
+            After::Stopped(Stop::Answers) => {
+                conn.wait = Wait::Answers;
+                self.answers_waiting.push(slot);
+            }
             After::Ended => self.end_reading(slot),
             After::Gone => self.remove(slot, now),
         }
@@ -336,7 +352,7 @@ impl<S: Stream> Hub<S> {
         for slot in std::mem::take(&mut self.admin_ready) {
             let Some(conn) = self.table.get(slot) else { continue };
             let after = conn.serve_admin(&mut self.desk, view, now);
-            match (after, conn.write()) {
+            match (after, conn.write(&mut self.desk.answers_room)) {
                 (After::Gone, _) | (_, Err(_)) => self.remove(slot, now),
                 (After::Ended, Ok(true)) => self.finish(slot, now),
                 (After::Ended, Ok(false)) => conn.wait = Wait::End,
@@ -355,26 +371,46 @@ impl<S: Stream> Hub<S> {
     pub fn write_turn(&mut self, now: Now) {
         for slot in std::mem::take(&mut self.dirty) {
             let Some(conn) = self.table.get(slot) else { continue };
+            let room = &mut self.desk.answers_room;
             let result = match conn.wait {
-                Wait::End => conn.close_account(),
-                _ => conn.write(),
+                Wait::End => conn.close_account(room),
+                _ => conn.write(room),
             };
             match (conn.wait, result) {
                 (_, Err(_)) => self.remove(slot, now),
                 (Wait::End, Ok(true)) => self.finish(slot, now),
-                (Wait::Answers, Ok(true)) => {
-                    conn.wait = Wait::Turn;
-                    match conn.is_admin() {
-                        true => self.admin_ready.push(slot),
-                        false => self.ready.push_back(slot),
-                    }
-                }
+                (Wait::Answers, Ok(true)) => self.resume_reading(slot),
                 (Wait::Bytes | Wait::Turn, Ok(false)) if !conn.is_admin() => {
                     // It does not read its answers: it is not read either.
                     conn.wait = Wait::Answers;
                 }
                 _ => {}
             }
+        }
+        self.wake_answers_waiters();
+    }
+
+    /// Its answers are out: it is read again, unless it must wait for the fate of what it sent.
+    fn resume_reading(&mut self, slot: u32) {
+        let room = self.desk.answers_room;
+        let Some(conn) = self.table.get(slot).filter(|conn| conn.wait == Wait::Answers) else { return };
+        if conn.is_write_blocked() || conn.tcp().is_some_and(|session| session.is_answer_bound(room)) {
+            return;
+        }
+        conn.wait = Wait::Turn;
+        match conn.is_admin() {
+            true => self.admin_ready.push(slot),
+            false => self.ready.push_back(slot),
+        }
+    }
+
+    /// The shared store of answers has room again: those who waited for it go on.
+    fn wake_answers_waiters(&mut self) {
+        if self.answers_waiting.is_empty() || self.desk.answers_room < self.answers_limit / 5 {
+            return;
+        }
+        for slot in std::mem::take(&mut self.answers_waiting) {
+            self.resume_reading(slot);
         }
     }
 
@@ -392,6 +428,7 @@ impl<S: Stream> Hub<S> {
             self.admins -= 1;
         }
         if let Some(session) = conn.tcp() {
+            self.desk.answers_room += session.stored_outside();
             let parked = session.give_up_parked(Cause::ShuttingDown, now.us);
             let untold = session.untold();
             let ledger = &self.end.shared.ledger;
@@ -429,6 +466,7 @@ impl<S: Stream> Hub<S> {
         self.draining = true;
         self.ready.clear();
         self.lane_waiting.clear();
+        self.answers_waiting.clear();
         for slot in self.table.slots() {
             let Some(conn) = self.table.get(slot) else { continue };
             if conn.is_admin() || conn.wait == Wait::End {

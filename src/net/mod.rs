@@ -12,7 +12,8 @@ mod poller;
 mod stream;
 mod table;
 
-pub use hub::{Hub, HubStats};
+pub use conn::OUT_LIMIT_BYTES;
+pub use hub::{Hub, HubStats, answers_limit};
 pub use listener::Listener;
 pub use options::NetOptions;
 pub use poller::{Control, Host, Poller, install_waker};

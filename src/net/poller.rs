@@ -14,6 +14,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use super::hub::{Hub, HubStats};
 use super::listener::{Accepted, Listener};
 use super::stream::Socket;
+use crate::event::quoted;
 use crate::handoff::{Address, Bell, Clock, MAX_SLOTS, Sleep, unix_ms};
 use crate::metrics::Throttle;
 use crate::session::{AdminView, Now};
@@ -180,7 +181,8 @@ impl Poller {
             }
             self.hub.write_turn(now);
             self.housekeeping(host, now);
-            self.advance(host, now);
+            // A phase may be over as soon as it begins: go on until one stays.
+            while self.advance(host, now) {}
         }
         Ok(self.stats())
     }
@@ -265,13 +267,13 @@ impl Poller {
                         register(registry, socket, slot, generation)
                     });
                     if let Err(error) = result {
-                        log::warn!(target: "tcp", "connection.refused reason=\"{error}\"");
+                        log::warn!(target: "tcp", "connection.refused reason={}", quoted(&error));
                     }
                 }
                 Accepted::Nobody => break,
                 Accepted::Exhausted(error) => {
                     if self.accept_complaints.allow(0, now.us / 1000) {
-                        log::warn!(target: "tcp", "accept.paused reason=\"{error}\" hint=\"raise the limit of open files or lower MAX_CONNECTIONS\"");
+                        log::warn!(target: "tcp", "accept.paused reason={} hint=\"raise the limit of open files or lower MAX_CONNECTIONS\"", quoted(&error));
                     }
                     break;
                 }
@@ -285,7 +287,7 @@ impl Poller {
                 register(registry, socket, slot, generation)
             });
             if let Err(error) = result {
-                log::warn!(target: "health", "connection.refused reason=\"{error}\"");
+                log::warn!(target: "health", "connection.refused reason={}", quoted(&error));
             }
         }
     }
@@ -303,9 +305,10 @@ impl Poller {
     }
 
     /// Phase "shutdown": where a drain goes on to its next step.
-    fn advance(&mut self, host: &mut dyn Host, now: Now) {
+    /// True: a step was made.
+    fn advance(&mut self, host: &mut dyn Host, now: Now) -> bool {
         let level = self.control.level();
-        self.phase = match self.phase {
+        let next = match self.phase {
             Phase::Running if level == 0 => Phase::Running,
             Phase::Running => self.start_drain(now),
             Phase::Reading { until_us, deadline_us } => {
@@ -339,6 +342,7 @@ impl Poller {
             }
             Phase::Done => Phase::Done,
         };
+        std::mem::replace(&mut self.phase, next) != next
     }
 
     fn start_drain(&mut self, now: Now) -> Phase {
@@ -379,6 +383,7 @@ impl Poller {
         let mut stats = self.hub.stats();
         stats.accepted_connections = self.tcp.as_ref().map_or(self.accepted, |listener| listener.accepted);
         stats.accept_errors = self.tcp.as_ref().map_or(self.accept_errors, |listener| listener.errors);
+        stats.health_accepted = self.health.as_ref().map_or(0, |listener| listener.accepted);
         stats.loop_turns = self.turns;
         stats
     }

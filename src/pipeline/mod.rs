@@ -13,8 +13,8 @@
 //! - A character is a Unicode scalar value. `\u0000` is one like any other: a Protobuf string and a record
 //!   key can hold it. A raw NUL byte, like any raw control character, is not JSON.
 //! - Protobuf: unknown fields are ignored, of a repeated field the last one wins, as the format demands.
-//! - Of several faults one is told: the first duplicate or mistyped member in the order of the line, then
-//!   lb, player, score, ts_ms.
+//! - Of several faults one is told: in the order of the line the first member that comes twice, has the
+//!   wrong type or a number outside its range; then what is missing, then lengths, lb first.
 
 mod encode;
 mod json;
@@ -57,11 +57,10 @@ impl Pipeline {
     /// Appends the record for a line of JSON to `out` (S0-R2a).
     ///
     /// `now_ms` (milliseconds since the Unix epoch) stands in for a missing `ts_ms`; below 0 it counts as 0.
-    /// `line` is left as it is, so that an excerpt shows what was sent.
     ///
     /// # Errors
     /// The rule that the line breaks; `out` is then untouched.
-    pub fn line(&mut self, line: &mut [u8], now_ms: i64, out: &mut Vec<u8>) -> Result<Encoded, Rejection> {
+    pub fn line(&mut self, line: &[u8], now_ms: i64, out: &mut Vec<u8>) -> Result<Encoded, Rejection> {
         let members = match scan::members(line) {
             Some(members) => members,
             None => self.parser.parse(line)?,

@@ -19,7 +19,9 @@ const fn lanes(byte: u8) -> u64 {
 /// The members of a plain line, or nothing when this is not certainly one.
 #[inline]
 pub(super) fn members(line: &[u8]) -> Option<Members<'_>> {
-    let mut cursor = Cursor { line, at: 0 };
+    // Once for the whole line is cheaper than once for each string.
+    let text = std::str::from_utf8(line).ok()?;
+    let mut cursor = Cursor { text, line, at: 0 };
     let mut found = Members::default();
     cursor.byte(b'{')?;
     loop {
@@ -50,6 +52,8 @@ enum Name {
 
 /// Where we are in the line. Every step that returns nothing ends the short way, so none goes back.
 struct Cursor<'a> {
+    text: &'a str,
+    /// The bytes of `text`.
     line: &'a [u8],
     at: usize,
 }
@@ -101,7 +105,7 @@ impl<'a> Cursor<'a> {
         Some(name)
     }
 
-    /// A string without escapes; only its own bytes have to be checked for UTF-8, all else was matched.
+    /// A string without escapes.
     #[inline(always)]
     fn text(&mut self) -> Option<&'a str> {
         self.byte(b'"')?;
@@ -116,7 +120,7 @@ impl<'a> Cursor<'a> {
         self.at = end;
         // An escape or a control byte is not for us; behind the line's end there is no quote either.
         self.byte(b'"')?;
-        std::str::from_utf8(&self.line[start..end]).ok()
+        self.text.get(start..end)
     }
 
     /// An integer that cannot overflow. What follows it has to be matched by the caller: `1.5` ends after 1.

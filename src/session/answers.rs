@@ -1,7 +1,7 @@
 //! The account that a sender with `#ack` gets: which of its messages are stored, which are not, and why (G12).
 //!
 //! Owns the fate of every message whose answer is not written yet, in the order of their numbers. Never writes
-//! more than the caller makes room for: text is made late, from two bytes a message.
+//! more than the caller makes room for: text is made late, from eight bytes a message.
 
 use std::collections::VecDeque;
 
@@ -9,13 +9,18 @@ use crate::event::{Outcome, Rejection};
 use crate::handoff::{Address, Cause};
 use crate::wire::ack;
 
-/// Messages whose answers may be outstanding; beyond it the connection is not read.
-const MAX_OUTSTANDING: usize = 1 << 17;
+/// Answers that a connection may always have outstanding; beyond them it takes from the shared store.
+pub const FREE_ANSWERS: usize = 32;
+/// Bytes of one outstanding answer.
+pub const ANSWER_BYTES: usize = size_of::<Fate>();
+
+/// Moments of acceptance are kept in units of 16 microseconds: 32 bits of them last 19 hours.
+const MOMENT_SHIFT: u32 = 4;
 
 /// What is known of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
-    Open { accepted_us: u64 },
+    Open { accepted: u32 },
     Stored,
     Refused(Rejection),
     Ended { outcome: Outcome, cause: Cause },
@@ -44,16 +49,21 @@ impl Answers {
     }
 
     pub fn accept(&mut self, now_us: u64) {
-        self.fates.push_back(Fate::Open { accepted_us: now_us });
+        self.fates.push_back(Fate::Open { accepted: (now_us >> MOMENT_SHIFT) as u32 });
     }
 
     pub fn refuse(&mut self, rejection: Rejection) {
         self.fates.push_back(Fate::Refused(rejection));
     }
 
-    /// Too many answers are open or unread: take nothing more for now.
-    pub fn is_full(&self) -> bool {
-        self.fates.len() >= MAX_OUTSTANDING
+    /// Messages without a written answer that count against the shared store.
+    pub fn stored_outside(&self) -> usize {
+        self.fates.len().saturating_sub(FREE_ANSWERS)
+    }
+
+    /// Too many answers are open or unread: take nothing more for now. `room`: what the shared store has left.
+    pub fn is_full(&self, room: usize) -> bool {
+        self.fates.len() >= FREE_ANSWERS && room == 0
     }
 
     /// Notes the end of one message; the time since its acceptance in microseconds, or `None` for a number
@@ -62,12 +72,13 @@ impl Answers {
         let first = (self.told + 1) % Address::SEQUENCE_MODULUS;
         let index = (u64::from(sequence) + Address::SEQUENCE_MODULUS - first) % Address::SEQUENCE_MODULUS;
         let fate = self.fates.get_mut(index as usize)?;
-        let Fate::Open { accepted_us } = *fate else { return None };
+        let Fate::Open { accepted } = *fate else { return None };
         *fate = match outcome {
             Outcome::Stored => Fate::Stored,
             _ => Fate::Ended { outcome, cause },
         };
-        Some(now_us.saturating_sub(accepted_us))
+        let passed = ((now_us >> MOMENT_SHIFT) as u32).wrapping_sub(accepted);
+        Some(u64::from(passed) << MOMENT_SHIFT)
     }
 
     /// Whether every message has its answer written.
@@ -100,7 +111,7 @@ impl Answers {
             self.told = number;
         }
         self.write_stored(out);
-        if self.fates.is_empty() && self.fates.capacity() > 1024 {
+        if self.fates.is_empty() && self.fates.capacity() > FREE_ANSWERS {
             self.fates.shrink_to(0);
         }
     }
@@ -140,10 +151,10 @@ mod tests {
     fn plus_stops_at_the_first_open_number() {
         let mut answers = Answers::default();
         for _ in 0..5 {
-            answers.accept(10);
+            answers.accept(16);
         }
         for sequence in [1, 2, 4, 5] {
-            assert_eq!(answers.settle(sequence, Outcome::Stored, Cause::Delivered, 30), Some(20));
+            assert_eq!(answers.settle(sequence, Outcome::Stored, Cause::Delivered, 32), Some(16));
         }
         assert_eq!(text(&mut answers), "+ 2\n");
         answers.settle(3, Outcome::Unknown, Cause::TimedOut, 30);
@@ -160,6 +171,19 @@ mod tests {
         assert!(answers.settle(1, Outcome::Stored, Cause::Delivered, 1).is_some());
         assert_eq!(answers.settle(1, Outcome::NotStored, Cause::ShuttingDown, 1), None);
         assert_eq!(text(&mut answers), "+ 1\n");
+    }
+
+    #[test]
+    fn an_answer_is_eight_bytes_and_the_first_ones_are_free() {
+        assert_eq!(ANSWER_BYTES, 8);
+        let mut answers = Answers::default();
+        for _ in 0..FREE_ANSWERS {
+            assert!(!answers.is_full(0));
+            answers.accept(0);
+        }
+        assert!(answers.is_full(0) && !answers.is_full(1));
+        answers.accept(0);
+        assert_eq!(answers.stored_outside(), 1);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod options;
 mod tcp;
 
 pub use admin::{AdminSession, AdminView};
+pub use answers::{ANSWER_BYTES, FREE_ANSWERS};
 pub use intake::{Intake, Now, Rejects, Taken};
 pub use options::{Framing, TcpOptions};
 pub use tcp::{Progress, Stop, TcpSession};

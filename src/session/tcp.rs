@@ -76,7 +76,7 @@ impl TcpSession {
     /// `slot` and `generation` are this connection's, for the tokens of records that want an answer.
     pub fn receive(
         &mut self,
-        input: &mut [u8],
+        input: &[u8],
         eof: bool,
         (slot, generation): (u32, u16),
         intake: &mut Intake<'_>,
@@ -89,7 +89,7 @@ impl TcpSession {
             if let Some(stop) = self.obstacle(intake) {
                 return Progress { consumed, stop: Some(stop) };
             }
-            let rest = &mut input[consumed..];
+            let rest = &input[consumed..];
             let (step, is_frame) = match &mut self.framer {
                 Framer::Lines(lines) => (lines.next(rest, eof), false),
                 Framer::Frames(frames) => (frames.next(rest, eof), true),
@@ -109,7 +109,7 @@ impl TcpSession {
             let Some(item) = step.item else { return Progress { consumed, stop: None } };
             let taken = match item {
                 Item::Message(range) => {
-                    let message = &mut rest[range];
+                    let message = &rest[range];
                     if self.is_first && !is_frame && *message == *ACK_REQUEST {
                         self.is_first = false;
                         self.answers = Some(Box::default());
@@ -155,6 +155,7 @@ impl TcpSession {
         intake.book(&record);
         if let Some(answers) = &mut self.answers {
             answers.accept(intake.now.us);
+            intake.use_answer(answers.stored_outside());
         }
         None
     }
@@ -165,7 +166,7 @@ impl TcpSession {
             Some(Stop::Room)
         } else if intake.batch.is_full() {
             Some(Stop::Batch)
-        } else if self.answers.as_ref().is_some_and(|answers| answers.is_full()) {
+        } else if self.answers.as_ref().is_some_and(|answers| answers.is_full(*intake.answers_room)) {
             Some(Stop::Answers)
         } else {
             None
@@ -178,8 +179,14 @@ impl TcpSession {
                 self.parked = intake.batch.park_last().map(Box::new);
                 return Some(Stop::Lane);
             }
-            (Taken::Accepted, Some(answers)) => answers.accept(intake.now.us),
-            (Taken::Rejected(rejection), Some(answers)) => answers.refuse(rejection),
+            (Taken::Accepted, Some(answers)) => {
+                answers.accept(intake.now.us);
+                intake.use_answer(answers.stored_outside());
+            }
+            (Taken::Rejected(rejection), Some(answers)) => {
+                answers.refuse(rejection);
+                intake.use_answer(answers.stored_outside());
+            }
             (_, None) => {}
         }
         None
@@ -212,6 +219,16 @@ impl TcpSession {
 
     pub fn wants_answers(&self) -> bool {
         self.answers.is_some()
+    }
+
+    /// Whether this sender must wait until answers are written, with `room` left in the shared store.
+    pub fn is_answer_bound(&self, room: usize) -> bool {
+        self.answers.as_ref().is_some_and(|answers| answers.is_full(room))
+    }
+
+    /// Answers of this sender that lie in the shared store.
+    pub fn stored_outside(&self) -> usize {
+        self.answers.as_ref().map_or(0, |answers| answers.stored_outside())
     }
 
     /// The lane hash of the parked record, while there is one.

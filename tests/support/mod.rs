@@ -15,7 +15,7 @@ mod topic;
 use std::time::{Duration, Instant};
 
 pub use broker::Broker;
-pub use process::Sluice;
+pub use process::{Sluice, command};
 pub use real_kafka::RealKafka;
 pub use senders::{Fate, Senders, Sent, assert_balanced, compare, count, score_of, tally};
 pub use topic::{Record, end_offsets, read_all};

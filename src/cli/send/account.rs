@@ -9,10 +9,10 @@
 //! a line to be sent again is copied to the back. Numbers on the wire are positions: `first` + index.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::answer::Answer;
+use super::outcome::{Failure, Fate, Totals, Violation};
+use crate::wire::ack::Answer;
 
 /// First pause after the gateway said `retry`; doubles up to [`PAUSE_MAX`] until something is stored.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -25,70 +25,6 @@ pub(super) struct Limits {
     pub(super) lines: usize,
     /// Line ends included. One line longer than this passes alone.
     pub(super) bytes: usize,
-}
-
-/// How a line ended that is not stored. The words are the gateway's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Fate {
-    Rejected,
-    NotStored,
-    Unknown,
-}
-
-impl Fate {
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::Rejected => "rejected",
-            Self::NotStored => "not_stored",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-/// A line that did not get stored, as far as this run knows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Failure {
-    /// Number in the input, from 1.
-    pub(super) line: u64,
-    pub(super) fate: Fate,
-    pub(super) code: String,
-    pub(super) detail: String,
-}
-
-/// lines = stored + rejected + not_stored + unknown + waiting, at every moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Totals {
-    pub(super) lines: u64,
-    pub(super) stored: u64,
-    pub(super) rejected: u64,
-    pub(super) not_stored: u64,
-    pub(super) unknown: u64,
-    /// Times that a line went out again.
-    pub(super) resent: u64,
-}
-
-/// An answer that cannot be true.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Violation {
-    /// Names a message that was never sent.
-    Beyond { n: u64, sent: u64 },
-    /// Takes back what an earlier answer said.
-    Backwards { n: u64, after: u64 },
-    /// Names a message whose fate was settled.
-    Twice { n: u64 },
-    /// Comes after the account was closed.
-    AfterClose,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Beyond { n, sent } => write!(f, "it answers message {n}, but only {sent} were sent"),
-            Self::Backwards { n, after } => write!(f, "it goes back to {n} after {after}"),
-            Self::Twice { n } => write!(f, "it answers message {n} twice"),
-            Self::AfterClose => f.write_str("it answers after closing the account"),
-        }
-    }
 }
 
 #[derive(Clone, Copy)]

@@ -1,7 +1,7 @@
 //! Scripts of answers, true and hostile, against the account.
 
-use super::super::answer::parse;
 use super::*;
+use crate::wire::ack::parse;
 
 struct Story {
     account: Account,

@@ -1,28 +1,24 @@
 //! `send --ack`: connections and threads around the account.
 //!
-//! Three threads share it under one lock, each with one thing to sleep in: `input` in a read of the input, the
-//! one here that hears answers in a read of the socket, the calling one in a write or on the condition variable.
-//! Answers are always read, whatever the writer does, so a gateway that waits for us to listen is never waited
-//! for. The lock is never held across a read or a write.
+//! Three threads share it (`shared`), each with one thing to sleep in: `input` in a read of the input, `hear` in a
+//! read of the socket, the calling one, which this file owns, in a write or on the condition variable. Answers
+//! are read whatever the writer does, so a gateway that waits for us to listen is never waited for.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
-use memchr::memchr;
 
-use super::account::{Account, Failure, Limits};
-use super::answer::parse;
-use super::input::{self, Piece};
+use super::account::{Account, Limits};
+use super::outcome::{Failure, Totals};
 use super::report::Report;
-use super::{Args, Input, connect, patience};
+use super::shared::{Shared, State, TICK, hear};
+use super::{Args, Input, connect, input, patience};
 use crate::cli::stop;
 
-/// Longest sleep in a write or a wait: how late a signal or the end of patience is seen.
-const TICK: Duration = Duration::from_millis(100);
 /// How long a peer may take for its last answers once nothing more is sent.
 const GRACE: Duration = Duration::from_secs(5);
 const CONNECT: Duration = Duration::from_secs(10);
@@ -30,8 +26,6 @@ const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// Size of a write.
 const CHUNK_BYTES: usize = 64 * 1024;
-/// Longest answer that is taken for one.
-const ANSWER_BYTES: usize = 64 * 1024;
 
 /// Sends everything and follows it. `Ok` only when every line is stored; both sides begin with the sums.
 pub(super) fn run(args: &Args, input: Input, bar: &ProgressBar, report: Report) -> Result<String, String> {
@@ -45,99 +39,9 @@ pub(super) fn run(args: &Args, input: Input, bar: &ProgressBar, report: Report) 
     std::thread::spawn(move || input::feed(input, feeder.1, &feeder.0));
     let patience = patience(args.timeout);
     let mut sender =
-        Sender { addr: &args.addr, patience, shared, stop, bar, report, failures: Vec::new(), sums: None };
+        Sender { addr: &args.addr, patience, shared, stop, bar, report, failures: Vec::new(), told_at: None };
     let end = sender.send_all(stream);
     sender.conclude(end)
-}
-
-/// What the threads share.
-pub(super) struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-struct State {
-    account: Account,
-    input_bytes: u64,
-    input_ended: bool,
-    input_error: Option<io::Error>,
-    /// No more input is wanted.
-    over: bool,
-    /// The current connection's answers ended.
-    hung_up: bool,
-    /// The peer does not speak the protocol, or lies.
-    violation: Option<String>,
-}
-
-impl Shared {
-    fn new(account: Account) -> Self {
-        let state = State {
-            account,
-            input_bytes: 0,
-            input_ended: false,
-            input_error: None,
-            over: false,
-            hung_up: false,
-            violation: None,
-        };
-        Self { state: Mutex::new(state), changed: Condvar::new() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // A thread that panicked has said so; the books it left are still the best there are.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait<'a>(&self, state: MutexGuard<'a, State>, most: Duration) -> MutexGuard<'a, State> {
-        self.changed.wait_timeout(state, most).unwrap_or_else(PoisonError::into_inner).0
-    }
-
-    /// For the input: a place to put lines, locked until [`Slot::finish`] except while there is no room.
-    pub(super) fn slot(&self) -> Slot<'_> {
-        Slot { shared: self, state: Some(self.lock()), now: Instant::now() }
-    }
-
-    pub(super) fn end_input(&self, error: Option<io::Error>) {
-        let mut state = self.lock();
-        (state.input_ended, state.input_error) = (true, error);
-        self.changed.notify_all();
-    }
-}
-
-pub(super) struct Slot<'a> {
-    shared: &'a Shared,
-    /// Empty only while waiting for room.
-    state: Option<MutexGuard<'a, State>>,
-    now: Instant,
-}
-
-impl Slot<'_> {
-    /// Puts a line, waiting until there is room; drops it when no more is wanted.
-    pub(super) fn take(&mut self, piece: Piece<'_>) {
-        let Some(mut state) = self.state.take() else { return };
-        let len = if let Piece::Line { text, .. } = piece { text.len() } else { 0 };
-        while !state.over && !state.account.has_room(len) {
-            self.shared.changed.notify_all();
-            state = self.shared.wait(state, TICK);
-            self.now = Instant::now();
-        }
-        match piece {
-            _ if state.over => {}
-            Piece::Line { number, text } => state.account.push(number, text, self.now),
-            Piece::TooLong { number, bytes } => {
-                state.account.refuse(number, "line_too_long", format!("{bytes} bytes, see --max-line-bytes"))
-            }
-        }
-        self.state = Some(state);
-    }
-
-    /// The read is used up. Whether more is wanted.
-    pub(super) fn finish(self, bytes: u64) -> bool {
-        let Some(mut state) = self.state else { return false };
-        state.input_bytes += bytes;
-        self.shared.changed.notify_all();
-        !state.over
-    }
 }
 
 /// Why a conversation, or the whole run, ended.
@@ -158,7 +62,7 @@ struct Sender<'a> {
     report: Report,
     failures: Vec<Failure>,
     /// When the progress bar was told last.
-    sums: Option<Instant>,
+    told_at: Option<Instant>,
 }
 
 impl Sender<'_> {
@@ -279,13 +183,13 @@ impl Sender<'_> {
     /// Whether there is something for stderr, which is not to be written under the lock.
     fn must_tell(&mut self, state: &mut State, now: Instant) -> bool {
         state.account.take_failures(&mut self.failures);
-        let bar_is_old = self.sums.is_none_or(|told| now.duration_since(told) >= TICK);
+        let bar_is_old = self.told_at.is_none_or(|told| now.duration_since(told) >= TICK);
         !self.failures.is_empty() || (bar_is_old && !self.bar.is_hidden())
     }
 
     fn tell(&mut self, now: Instant, input_bytes: u64, sums: &str) {
         self.failures.drain(..).for_each(|failure| self.report.add(&failure));
-        self.sums = Some(now);
+        self.told_at = Some(now);
         self.bar.set_position(input_bytes);
         self.bar.set_message(sums.to_owned());
     }
@@ -315,7 +219,8 @@ impl Sender<'_> {
             }
             state.account.take_failures(&mut self.failures);
             if state.account.waiting() == 0 || now < next_try {
-                state = shared.wait(state, TICK.min(next_try.saturating_duration_since(now)).max(MS));
+                let pause = next_try.saturating_duration_since(now).min(TICK);
+                state = shared.wait(state, if pause.is_zero() { TICK } else { pause });
                 continue;
             }
             drop(state);
@@ -337,34 +242,27 @@ impl Sender<'_> {
         let mut state = self.shared.lock();
         state.over = true;
         state.account.give_up(Instant::now());
-        self.shared.changed.notify_all();
         state.account.take_failures(&mut self.failures);
-        let (totals, read, error) = (
-            state.account.totals(),
-            state.input_ended && !self.stop.load(Ordering::Relaxed),
-            state.input_error.take(),
-        );
+        let (totals, whole, input_error) =
+            (state.account.totals(), state.input_whole, state.input_error.take());
+        self.shared.changed.notify_all();
         drop(state);
         self.failures.drain(..).for_each(|failure| self.report.add(&failure));
-        let reported = self.report.finish();
-        let sums = format!(
-            "lines={} stored={} rejected={} not_stored={} unknown={} resent={}",
-            totals.lines, totals.stored, totals.rejected, totals.not_stored, totals.unknown, totals.resent
-        );
         let mut faults = Vec::new();
         match end {
             End::Done | End::Broken => {}
             End::Stalled => faults.push("gave up: nothing was settled for --timeout".to_owned()),
             End::Violation(why) => faults.push(format!("hung up on the gateway: {why}")),
         }
-        if let Some(error) = error {
-            faults.push(format!("the input broke off: {error}"));
-        } else if !read {
-            faults.push("the input was not read to its end".to_owned());
+        match input_error {
+            Some(error) => faults.push(format!("the input broke off: {error}")),
+            None if !whole => faults.push("the input was not read to its end".to_owned()),
+            None => {}
         }
-        if let Err(error) = reported {
+        if let Err(error) = self.report.finish() {
             faults.push(format!("the report is not complete: {error}"));
         }
+        let sums = sums(&totals);
         if faults.is_empty() && totals.stored == totals.lines {
             return Ok(sums);
         }
@@ -372,54 +270,13 @@ impl Sender<'_> {
     }
 }
 
-const MS: Duration = Duration::from_millis(1);
+fn sums(totals: &Totals) -> String {
+    format!(
+        "lines={} stored={} rejected={} not_stored={} unknown={} resent={}",
+        totals.lines, totals.stored, totals.rejected, totals.not_stored, totals.unknown, totals.resent
+    )
+}
 
 fn is_pause(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
-}
-
-/// Reads answers until the connection ends or the peer says what cannot be.
-fn hear(mut stream: TcpStream, shared: &Shared) {
-    let (mut buffer, mut filled) = (vec![0; ANSWER_BYTES], 0);
-    let violation = loop {
-        match stream.read(&mut buffer[filled..]) {
-            Ok(0) => break None,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(_) => break None,
-        }
-        match apply(&buffer[..filled], shared) {
-            Ok(used) => {
-                buffer.copy_within(used..filled, 0);
-                filled -= used;
-            }
-            Err(why) => break Some(why),
-        }
-        if filled == buffer.len() {
-            break Some(format!("an answer is longer than {ANSWER_BYTES} bytes"));
-        }
-    };
-    let mut state = shared.lock();
-    state.hung_up = true;
-    state.violation = state.violation.take().or(violation);
-    shared.changed.notify_all();
-}
-
-/// Gives whole lines to the account. How many bytes they were.
-fn apply(bytes: &[u8], shared: &Shared) -> Result<usize, String> {
-    let mut used = 0;
-    let mut state = shared.lock();
-    let now = Instant::now();
-    while let Some(end) = memchr(b'\n', &bytes[used..]) {
-        let line = &bytes[used..used + end];
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let Ok(answer) = parse(line) else {
-            let start = &line[..line.len().min(100)];
-            return Err(format!("`{}` is no answer", start.escape_ascii()));
-        };
-        state.account.handle_answer(answer, now).map_err(|violation| violation.to_string())?;
-        used += end + 1;
-    }
-    shared.changed.notify_all();
-    Ok(used)
 }

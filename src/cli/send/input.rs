@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader};
 use memchr::memchr;
 
 use super::Input;
-use super::confirmed::Shared;
+use super::shared::Shared;
 
 /// Size of a read.
 const READ_BYTES: usize = 64 * 1024;
@@ -86,7 +86,7 @@ pub(super) fn feed(input: Input, max_line_bytes: usize, shared: &Shared) {
         let buffer = match reader.fill_buf() {
             Ok(buffer) => buffer,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return shared.end_input(Some(error)),
+            Err(error) => return shared.end_input(Err(error)),
         };
         let read = buffer.len();
         let mut slot = shared.slot();
@@ -97,7 +97,7 @@ pub(super) fn feed(input: Input, max_line_bytes: usize, shared: &Shared) {
         }
         let wanted = slot.finish(read as u64);
         if read == 0 || !wanted {
-            return shared.end_input(None);
+            return shared.end_input(Ok(wanted));
         }
         reader.consume(read);
     }

@@ -11,7 +11,7 @@ use std::path::Path;
 use indicatif::ProgressBar;
 use serde_json::json;
 
-use super::account::{Failure, Fate};
+use super::outcome::{Failure, Fate};
 
 /// Lines told in full.
 const SHOWN_MAX: u64 = 100;

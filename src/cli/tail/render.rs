@@ -7,12 +7,8 @@ use std::io::{self, Write};
 
 use prost::Message;
 
+use crate::event::pb::ScoreUpdate;
 use crate::kafka::reader::Record;
-use pb::ScoreUpdate;
-
-mod pb {
-    include!(concat!(env!("OUT_DIR"), "/leaderboard.rs"));
-}
 
 /// The lines that wait to be written.
 pub(super) struct Lines {
