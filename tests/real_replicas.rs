@@ -3,6 +3,8 @@
 mod support;
 
 use std::collections::{HashMap, HashSet};
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use support::{
@@ -54,6 +56,37 @@ fn a_broker_of_three_killed_under_load() {
     assert_eq!(compare(&told, &records), 0);
     assert_eq!(records.len(), told.len());
     stop_clean(sluice, &told);
+}
+
+/// The same with the tool that users have: `sluice send --ack` ends with 0, and each of its lines is stored once.
+#[test]
+fn send_with_answers_while_a_broker_is_killed() {
+    let kafka = kafka();
+    let sluice = gateway(&kafka, "sent", &[]);
+    let mut send = Command::new(env!("CARGO_BIN_EXE_sluice"))
+        .args(["send", "--ack", "--addr", &sluice.listen().to_string()])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = send.stdin.take().unwrap();
+    let mut push = |numbers: std::ops::Range<u32>| {
+        for number in numbers {
+            let key = number % 50;
+            writeln!(input, "{{\"lb\":\"w\",\"player\":\"p{key}\",\"score\":{number}}}").unwrap();
+        }
+    };
+    push(0..10_000);
+    kafka.kill(1);
+    push(10_000..30_000);
+    kafka.restart(1);
+    push(30_000..40_000);
+    drop(input);
+    let output = send.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut scores: Vec<i64> = read_all(kafka.bootstrap(), "sent").iter().map(score_of).collect();
+    scores.sort_unstable();
+    assert!(scores.into_iter().eq(0..40_000), "each line once");
 }
 
 /// "NOT_ENOUGH_REPLICAS": what Kafka will not take is told, is not there, and is taken again once the replica is back.
