@@ -36,6 +36,8 @@ const STUCK_US: u64 = 10_000_000;
 const PURGE_US: u64 = 3_000_000;
 /// Client errors are counted by code, client log lines by level behind these.
 const ERROR_KINDS: usize = 64;
+/// Time between two lines about records that expired, in microseconds.
+const EXPIRED_US: u64 = 1_000_000;
 /// Pause before a producer that could not be built is tried again.
 const REBUILD_PAUSE: Duration = Duration::from_millis(500);
 
@@ -109,6 +111,9 @@ struct Desk {
     full: Vec<bool>,
     errors: Throttle,
     next_look_us: u64,
+    /// Records that expired and stand in no log line yet.
+    expired: u64,
+    next_expired_us: u64,
     timeout_us: u64,
     logs_deliveries: bool,
 }
@@ -130,6 +135,8 @@ impl Desk {
             full: Vec::new(),
             errors: Throttle::default(),
             next_look_us: 0,
+            expired: 0,
+            next_expired_us: 0,
             timeout_us: options.delivery_timeout.as_micros() as u64,
             logs_deliveries: log::log_enabled!(target: "kafka", log::Level::Debug),
         }
@@ -218,15 +225,18 @@ impl Desk {
     }
 
     fn expire(&mut self, before_us: u64, cause: Cause) {
-        let accounts = &mut self.accounts;
-        let mut expired = 0;
+        let (accounts, expired) = (&mut self.accounts, &mut self.expired);
         self.lanes.expire(before_us, |token, bytes| {
-            expired += 1;
+            *expired += 1;
             accounts.note(token, bytes, Outcome::NotStored, cause);
         });
         accounts.book();
-        if expired > 0 {
-            log::error!(target: "kafka", "publish.error code={} outcome=not_stored records={expired}", cause.code());
+        // In an outage some expire in every turn: one line a second says how many.
+        let now_us = self.clock.now_us();
+        if self.expired > 0 && (now_us >= self.next_expired_us || before_us == u64::MAX) {
+            self.next_expired_us = now_us + EXPIRED_US;
+            let records = std::mem::take(&mut self.expired);
+            log::error!(target: "kafka", "publish.error code={} outcome=not_stored records={records}", cause.code());
         }
     }
 
