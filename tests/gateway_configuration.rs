@@ -86,7 +86,8 @@ fn the_embedded_broker_needs_nothing_else() {
 #[test]
 fn client_properties_pass_through() {
     let broker = cluster(1);
-    let sluice = listening(&broker, &[("KAFKA_CONF_LINGER_MS", "77"), ("KAFKA_CONF_CLIENT_ID", "mine")]);
+    let env = [("KAFKA_CONF_LINGER_MS", "77"), ("KAFKA_LINGER_MS", "0"), ("KAFKA_CONF_CLIENT_ID", "mine")];
+    let sluice = listening(&broker, &env);
     let warning = sluice.await_log("config.warning");
     assert!(warning.contains("KAFKA_CONF_LINGER_MS"), "{warning}");
     sluice.await_ready();

@@ -66,6 +66,7 @@ impl Face {
             memory_accounted_bytes: (budget.bytes() + stats.held_bytes) as u64,
             memory_worst_case_bytes: self.memory_worst_case,
             record_ack: self.shared.latency.snapshot(),
+            resume: self.shared.resume.snapshot(),
             brokers_up: board.brokers_up.get(),
             brokers_down: board.brokers_down.get(),
             broker_rtt: round_trips

@@ -213,10 +213,8 @@ impl Desk {
         if before != now {
             log::info!(target: "kafka", "topic.changed name={} partitions_before={before} partitions={now}", self.topic);
         }
-        if self.inside == 0 {
-            self.lanes.settle();
-        }
         self.lanes.apply(&self.reading.layout);
+        self.lanes.adjust(self.inside);
     }
 
     fn expire(&mut self, before_us: u64, cause: Cause) {
@@ -442,11 +440,11 @@ impl Worker {
     }
 }
 
-/// The broker's id in a reason such as "127.0.0.1:9092/1: Disconnected".
+/// The broker's id in a reason such as "127.0.0.1:9092/1: Disconnected" or "sasl_ssl://[::1]:9092/1: Disconnected".
 fn broker_of(reason: &str) -> Option<i32> {
-    let (_, rest) = reason.split_once('/')?;
-    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-    digits.parse().ok()
+    let (name, _) = reason.split_once(": ")?;
+    let (_, id) = name.rsplit_once('/')?;
+    id.parse().ok()
 }
 
 #[cfg(test)]
@@ -457,6 +455,9 @@ mod tests {
     fn reads_the_broker_of_a_reason() {
         assert_eq!(broker_of("127.0.0.1:9092/13: Disconnected (after 2ms)"), Some(13));
         assert_eq!(broker_of("127.0.0.1:9092/bootstrap: Connect failed"), None);
+        assert_eq!(broker_of("sasl_plaintext://kafka:9092/2: Disconnected"), Some(2));
+        assert_eq!(broker_of("ssl://[::1]:9093/7: Connect to ipv6#[::1]:9093 failed"), Some(7));
+        assert_eq!(broker_of("ssl://kafka:9093/bootstrap: Connect failed"), None);
         assert_eq!(broker_of("no broker at all"), None);
     }
 }

@@ -77,6 +77,8 @@ pub struct Hub<S> {
     paused_us: u64,
     last_turn_us: u64,
     unread_bytes: u64,
+    /// When the low mark ended the last pause, until the next turn.
+    resumed: Option<u64>,
 }
 
 impl<S: Stream> Hub<S> {
@@ -107,6 +109,7 @@ impl<S: Stream> Hub<S> {
             paused_us: 0,
             last_turn_us: 0,
             unread_bytes: 0,
+            resumed: None,
         }
     }
 
@@ -169,6 +172,13 @@ impl<S: Stream> Hub<S> {
         }
     }
 
+    /// The kernel reported a connection broken: what it still holds is read, and its end is not the peer's.
+    pub fn broken(&mut self, slot: u32, generation: u16) {
+        if let Some(conn) = self.table.at(slot, generation) {
+            conn.is_broken = true;
+        }
+    }
+
     /// The kernel reported that a connection takes bytes again.
     pub fn writable(&mut self, slot: u32, generation: u16) {
         if self.table.at(slot, generation).is_some_and(|conn| conn.is_write_blocked()) {
@@ -180,9 +190,11 @@ impl<S: Stream> Hub<S> {
         self.end.has_reports()
     }
 
-    /// Whether a turn of reading would find work now.
+    /// Whether a turn of reading would find work now. To be asked after the sleep is announced: room that was made
+    /// before that rang for nobody.
     pub fn has_turns(&self) -> bool {
-        !self.admin_ready.is_empty() || (!self.blocked && !self.ready.is_empty())
+        let may_read = !self.blocked || (self.end.shared.budget.is_low() && self.end.has_room());
+        !self.admin_ready.is_empty() || (may_read && !self.ready.is_empty())
     }
 
     /// Phase "receipts": takes all reports of the Kafka thread.
@@ -226,7 +238,8 @@ impl<S: Stream> Hub<S> {
     fn wake_lane_waiters(&mut self) {
         let (table, ready, lanes) = (&mut self.table, &mut self.ready, &self.desk.lanes);
         self.lane_waiting.retain(|slot| {
-            let Some(conn) = table.get(*slot) else { return false };
+            // The slot may be another's by now.
+            let Some(conn) = table.get(*slot).filter(|conn| conn.wait == Wait::Lane) else { return false };
             let parked = conn.tcp().and_then(|session| session.parked_hash());
             if parked.is_some_and(|hash| !lanes.takes(hash)) {
                 return true;
@@ -240,8 +253,17 @@ impl<S: Stream> Hub<S> {
     /// Phases "read" and "submit": one fair turn over the ready connections.
     pub fn read_turn(&mut self, now: Now) {
         self.book_pauses(now.us);
-        if self.blocked && !self.try_resume() {
-            return;
+        if let Some(low_us) = self.resumed.take() {
+            // The turn that resumed reading is over: this is when its records were on their way.
+            self.end.shared.resume.record_n(now.us.saturating_sub(low_us), 1);
+        }
+        if self.blocked {
+            if !self.try_resume() {
+                // Trying may have handed the last batch over.
+                self.end.announce();
+                return;
+            }
+            self.resumed = self.end.shared.take_low_mark();
         }
         self.desk.room = self.end.shared.budget.room();
         self.desk.max_record_bytes = match self.end.shared.board.max_record_bytes.get() {
@@ -253,6 +275,11 @@ impl<S: Stream> Hub<S> {
             let Some(slot) = self.ready.pop_front() else { break };
             let Some(conn) = self.table.get(slot) else { continue };
             if conn.wait != Wait::Turn {
+                continue;
+            }
+            if conn.is_write_blocked() {
+                // It does not read its answers: it is not read either.
+                conn.wait = Wait::Answers;
                 continue;
             }
             let after = conn.read(slot, &mut self.desk, &mut self.end, now);
@@ -325,6 +352,7 @@ impl<S: Stream> Hub<S> {
 
     fn block(&mut self) {
         self.blocked = true;
+        self.end.shared.take_low_mark();
         self.try_resume();
     }
 
@@ -380,10 +408,8 @@ impl<S: Stream> Hub<S> {
                 (_, Err(_)) => self.remove(slot, now),
                 (Wait::End, Ok(true)) => self.finish(slot, now),
                 (Wait::Answers, Ok(true)) => self.resume_reading(slot),
-                (Wait::Bytes | Wait::Turn, Ok(false)) if !conn.is_admin() => {
-                    // It does not read its answers: it is not read either.
-                    conn.wait = Wait::Answers;
-                }
+                // One that is in the ready list stays there: its turn finds out.
+                (Wait::Bytes, Ok(false)) if !conn.is_admin() => conn.wait = Wait::Answers,
                 _ => {}
             }
         }
@@ -429,15 +455,14 @@ impl<S: Stream> Hub<S> {
         }
         if let Some(session) = conn.tcp() {
             self.desk.answers_room += session.stored_outside();
-            let parked = session.give_up_parked(Cause::ShuttingDown, now.us);
-            let untold = session.untold();
-            let ledger = &self.end.shared.ledger;
-            if parked.is_some() {
-                ledger.accept(1);
-                ledger.credit(crate::event::Outcome::NotStored, 1);
-            }
-            ledger.lose(untold + u64::from(parked == Some(false)));
         }
+        let parked = conn.tcp().and_then(|session| session.give_up_parked(Cause::ShuttingDown, now.us));
+        let ledger = &self.end.shared.ledger;
+        if parked.is_some() {
+            ledger.accept(1);
+            ledger.credit(crate::event::Outcome::NotStored, 1);
+        }
+        ledger.lose(conn.untold() + u64::from(parked == Some(false)));
         let mut partial = conn.take_partial();
         let length = partial.len();
         self.desk.release(&mut partial, length);
@@ -473,13 +498,7 @@ impl<S: Stream> Hub<S> {
                 continue;
             }
             conn.wait = Wait::End;
-            self.unread_bytes += conn.work_bytes() as u64;
-            while let Ok(count) = conn.stream.peek(self.desk.read_area()) {
-                if count == 0 || conn.stream.discard(count).is_err() {
-                    break;
-                }
-                self.unread_bytes += count as u64;
-            }
+            self.unread_bytes += conn.leave_unread(self.desk.read_area());
             if let Some(told) =
                 conn.tcp().and_then(|session| session.give_up_parked(Cause::ShuttingDown, now.us))
             {
@@ -510,6 +529,13 @@ impl<S: Stream> Hub<S> {
             if conn.is_admin() && now.us.saturating_sub(conn.touched_us) > ADMIN_IDLE_US {
                 self.remove(slot, now);
             }
+        }
+    }
+
+    /// The end: whoever is still here will not be told any more.
+    pub fn close_all(&mut self, now: Now) {
+        for slot in self.table.slots() {
+            self.remove(slot, now);
         }
     }
 
@@ -550,3 +576,7 @@ impl<S: Stream> Hub<S> {
         stats
     }
 }
+
+#[cfg(test)]
+#[path = "hub_tests.rs"]
+mod tests;
