@@ -84,7 +84,8 @@ impl KafkaSide {
         }
         self.accounts.book();
         if !self.has_producer && now_us >= self.gate_us {
-            self.lanes.apply(&Layout { leaders: vec![-1; self.broker.layout().leaders.len()], up: Vec::new() });
+            self.lanes
+                .apply(&Layout { leaders: vec![-1; self.broker.layout().leaders.len()], up: Vec::new() });
             self.has_producer = true;
         }
         if std::mem::take(&mut self.is_fatal) {
