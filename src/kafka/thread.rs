@@ -30,8 +30,9 @@ const SLEEP_MS: i32 = 250;
 const SHORT_SLEEP_MS: i32 = 20;
 /// Events served before batches get their turn.
 const EVENTS_A_TURN: usize = 64;
-/// Records inside the client library without any report for so long: Kafka is stuck.
-const STUCK_US: u64 = 10_000_000;
+/// Records inside the client library without any report for so long: Kafka is stuck, and readiness falls within the
+/// three seconds that it promises. A topic that was deleted shows in no other way for half a minute.
+const STUCK_US: u64 = 2_500_000;
 /// How long purged records may take to come back as reports.
 const PURGE_US: u64 = 3_000_000;
 /// Client errors are counted by code, client log lines by level behind these.
@@ -107,6 +108,8 @@ struct Desk {
     /// Moment of the last sign that records get through.
     progress_us: u64,
     is_fatal: bool,
+    /// Why the client library gives records up unsent. Unless we make it do so, their partition has gone.
+    purged: Cause,
     shown_ready: Option<&'static str>,
     full: Vec<bool>,
     errors: Throttle,
@@ -131,6 +134,7 @@ impl Desk {
             inside: 0,
             progress_us: 0,
             is_fatal: false,
+            purged: Cause::UnknownTopic,
             shown_ready: None,
             full: Vec::new(),
             errors: Throttle::default(),
@@ -150,6 +154,7 @@ impl Desk {
                     self.inside = self.inside.saturating_sub(1);
                     self.lanes.ended(delivery.partition);
                     let (outcome, cause) = judge(delivery.code, delivery.persistence);
+                    let cause = if cause == Cause::ShuttingDown { self.purged } else { cause };
                     if outcome != Outcome::Stored {
                         self.accounts.complain(delivery.key, outcome, cause);
                     } else if self.logs_deliveries {
@@ -393,7 +398,7 @@ impl Worker {
     /// A fatal producer never produces again: what is inside ends as its reports say, then a new one is built.
     fn rebuild(&mut self) {
         log::error!(target: "kafka", "producer.rebuild inside={}", self.desk.inside);
-        self.empty_producer();
+        self.empty_producer(Cause::ProducerLost);
         self.native = None;
         self.desk.lanes.settle();
         self.desk.lanes.mark_down(None);
@@ -403,8 +408,9 @@ impl Worker {
     }
 
     /// Purges the producer and serves reports until nothing is inside.
-    fn empty_producer(&mut self) {
+    fn empty_producer(&mut self, cause: Cause) {
         let Some(native) = &mut self.native else { return };
+        self.desk.purged = cause;
         native.purge();
         let desk = &mut self.desk;
         let until_us = desk.clock.now_us() + PURGE_US;
@@ -418,6 +424,7 @@ impl Worker {
             desk.accounts.end.shared.ledger.credit(Outcome::Unknown, desk.inside as u64);
             desk.inside = 0;
         }
+        desk.purged = Cause::UnknownTopic;
     }
 
     fn is_done(&self, now_us: u64) -> bool {
@@ -438,7 +445,7 @@ impl Worker {
             self.feeder.feed(&mut self.desk.accounts, &mut self.desk.lanes, None::<&mut Native>);
         }
         self.desk.expire(u64::MAX, Cause::ShuttingDown);
-        self.empty_producer();
+        self.empty_producer(Cause::ShuttingDown);
         self.native = None;
         self.desk.show(false);
         self.desk.accounts.end.publish();
