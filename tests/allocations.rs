@@ -108,7 +108,11 @@ impl Stream for Repeating {
 struct Swallowing(Vec<(Token, usize)>);
 
 impl Producer for Swallowing {
-    fn produce<'a>(&mut self, records: impl Iterator<Item = Outgoing<'a>>, _: impl FnMut(usize, Code)) -> usize {
+    fn produce<'a>(
+        &mut self,
+        records: impl Iterator<Item = Outgoing<'a>>,
+        _: impl FnMut(usize, Code),
+    ) -> usize {
         let before = self.0.len();
         self.0.extend(records.map(|record| (record.token, record.key.len() + record.value.len())));
         self.0.len() - before
@@ -124,7 +128,8 @@ fn one_run(first_line: &str, connections: usize) -> (f64, f64) {
     let net = NetOptions::default();
     let mut hub = Hub::new(&net, &TcpOptions::default(), ValueFormat::Protobuf, None, false, poll_end);
     let mut accounts = Accounts::new(kafka_end, Clock::start());
-    let (mut feeder, mut lanes, mut producer) = (Feeder::default(), Lanes::new(10_000), Swallowing::default());
+    let (mut feeder, mut lanes, mut producer) =
+        (Feeder::default(), Lanes::new(10_000), Swallowing::default());
     lanes.apply(&Layout { leaders: vec![1; 12], up: vec![1] });
 
     let mut now = Now { us: 1, unix_ms: 1 };
@@ -165,7 +170,8 @@ fn one_run(first_line: &str, connections: usize) -> (f64, f64) {
             CALLS.iter().for_each(|calls| calls.store(0, SeqCst));
         }
         if counted_from > 0 && stored - counted_from >= RECORDS {
-            let per_1000 = |side: usize| CALLS[side].load(SeqCst) as f64 * 1000.0 / (stored - counted_from) as f64;
+            let per_1000 =
+                |side: usize| CALLS[side].load(SeqCst) as f64 * 1000.0 / (stored - counted_from) as f64;
             return (per_1000(POLL), per_1000(KAFKA));
         }
     }
@@ -183,13 +189,17 @@ fn lines() -> Vec<u8> {
 fn nothing_is_allocated_per_record() {
     for connections in [1, 16] {
         let (poll, kafka) = one_run("", connections);
-        println!("silent, {connections} connections: {poll:.3} poll side, {kafka:.3} kafka side per 1,000 records");
+        println!(
+            "silent, {connections} connections: {poll:.3} poll side, {kafka:.3} kafka side per 1,000 records"
+        );
         assert!(poll < 2.0, "{poll} allocations per 1,000 records on the poll side");
         assert!(kafka < 2.0, "{kafka} allocations per 1,000 records on the Kafka side");
 
         // The `#ack` comes again with each round of the text and is then one malformed line in a thousand.
         let (poll, kafka) = one_run("#ack\n", connections);
-        println!("#ack, {connections} connections: {poll:.3} poll side, {kafka:.3} kafka side per 1,000 records");
+        println!(
+            "#ack, {connections} connections: {poll:.3} poll side, {kafka:.3} kafka side per 1,000 records"
+        );
         assert!(poll < 30.0, "{poll} allocations per 1,000 answered records on the poll side");
         assert!(kafka < 30.0, "{kafka} allocations per 1,000 answered records on the Kafka side");
     }

@@ -74,7 +74,10 @@ impl Stage {
             for record in batch.records() {
                 self.records.push(String::from_utf8(batch.value(record).to_vec()).expect("JSON is text"));
                 let budget = &self.kafka.shared.budget;
-                budget.give_back(1, batch.key(record).len() + batch.value(record).len() + RECORD_OVERHEAD_BYTES);
+                budget.give_back(
+                    1,
+                    batch.key(record).len() + batch.value(record).len() + RECORD_OVERHEAD_BYTES,
+                );
                 match record.token.target() {
                     Target::Nobody { .. } => self.kafka.shared.ledger.credit(Outcome::Stored, 1),
                     Target::Peer(to) => {
@@ -414,7 +417,11 @@ fn a_sender_that_does_not_read_is_paused() {
     assert_eq!(stage.hub.stats().paused_answers, 1);
     stage.wire.borrow_mut().inbound.extend(lines(&[&good(2)]));
     stage.turn();
-    assert_eq!((stage.account().accepted, stage.records.len()), (1, 0), "the second line stays in the kernel");
+    assert_eq!(
+        (stage.account().accepted, stage.records.len()),
+        (1, 0),
+        "the second line stays in the kernel"
+    );
     let mut heard = stage.says();
     while stage.hub.stats().paused_answers > 0 {
         stage.hub.writable(stage.slot, 1);

@@ -157,7 +157,8 @@ impl Broker {
         self.now_us = now_us;
         for index in 0..self.partitions.len() {
             self.time_out(index);
-            let is_done = self.partitions[index].request.as_ref().is_some_and(|request| request.done_us <= now_us);
+            let is_done =
+                self.partitions[index].request.as_ref().is_some_and(|request| request.done_us <= now_us);
             if is_done && let Some(request) = self.partitions[index].request.take() {
                 self.conclude(index, request);
             }
@@ -198,7 +199,9 @@ impl Broker {
         }
         let roll = self.rng.u32(..100);
         let fate = match () {
-            () if roll < self.moods.refuse_percent => Fate::Refuse(REFUSALS[self.rng.usize(..REFUSALS.len())]),
+            () if roll < self.moods.refuse_percent => {
+                Fate::Refuse(REFUSALS[self.rng.usize(..REFUSALS.len())])
+            }
             () if roll < self.moods.refuse_percent + self.moods.forget_percent => Fate::Forget,
             () => Fate::Store,
         };
@@ -231,7 +234,13 @@ impl Broker {
         self.inside -= 1;
         self.truth.borrow_mut().report(inside.id, judge(code, persistence).0);
         let (token, bytes) = (inside.token, inside.bytes);
-        self.events.push_back(ClientEvent::Delivery { token, bytes, partition: index as i32, code, persistence });
+        self.events.push_back(ClientEvent::Delivery {
+            token,
+            bytes,
+            partition: index as i32,
+            code,
+            persistence,
+        });
     }
 
     /// Gives up on everything inside, as the real one does on demand.
@@ -243,7 +252,12 @@ impl Broker {
                     if appended {
                         self.truth.borrow_mut().append(index, inside.id);
                     }
-                    self.report(index, inside, Code::RD_KAFKA_RESP_ERR__PURGE_INFLIGHT, Persistence::Possibly);
+                    self.report(
+                        index,
+                        inside,
+                        Code::RD_KAFKA_RESP_ERR__PURGE_INFLIGHT,
+                        Persistence::Possibly,
+                    );
                 }
             }
             for inside in std::mem::take(&mut self.partitions[index].waiting) {

@@ -84,7 +84,8 @@ impl KafkaSide {
         }
         self.accounts.book();
         if !self.has_producer && now_us >= self.gate_us {
-            self.lanes.apply(&Layout { leaders: vec![-1; self.broker.layout().leaders.len()], up: Vec::new() });
+            self.lanes
+                .apply(&Layout { leaders: vec![-1; self.broker.layout().leaders.len()], up: Vec::new() });
             self.has_producer = true;
         }
         if std::mem::take(&mut self.is_fatal) {
@@ -159,9 +160,7 @@ impl KafkaSide {
         if self.layout.leaders.is_empty() {
             self.layout.leaders = vec![-1; self.lanes.count()];
         }
-        if self.inside == 0 {
-            self.lanes.settle();
-        }
+        self.lanes.adjust(self.inside);
         self.lanes.apply(&self.layout);
     }
 

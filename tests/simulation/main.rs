@@ -104,7 +104,10 @@ fn every_seed_balances_and_tells_the_truth() {
                 "{} seeds, {} events, {} messages, outcomes {:?}, lost {}, {seconds:.1} s",
                 sums.runs, sums.events, sums.accepted, sums.outcomes, sums.lost
             );
-            println!("  runs that saw queue, lane, answers paused, channel full, held, partial: {:?}", sums.sights);
+            println!(
+                "  runs that saw queue, lane, answers paused, channel full, held, partial: {:?}",
+                sums.sights
+            );
         }
     }
 }

@@ -97,5 +97,4 @@ impl Peer {
         }
         count > 0
     }
-
 }

@@ -175,9 +175,13 @@ impl Plan {
 
     /// Nothing goes wrong on the broker's side, and nobody cuts anything short.
     pub fn is_healthy(&self) -> bool {
-        let is_kind = self.moods.refuse_percent + self.moods.forget_percent + self.moods.refuse_at_once_percent == 0;
+        let is_kind =
+            self.moods.refuse_percent + self.moods.forget_percent + self.moods.refuse_at_once_percent == 0;
         let harmless = |trouble: &Trouble| {
-            matches!(trouble, Trouble::Grow(_) | Trouble::PollStalls(_) | Trouble::KafkaStalls(_) | Trouble::Slow(..))
+            matches!(
+                trouble,
+                Trouble::Grow(_) | Trouble::PollStalls(_) | Trouble::KafkaStalls(_) | Trouble::Slow(..)
+            )
         };
         is_kind
             && self.moods.timeout_us == PATIENT_US

@@ -122,7 +122,12 @@ impl Script {
             self.line_end(rng);
             let must_from = self.bytes.len();
             let may_from = start + style.max_line_bytes + 1;
-            self.messages.push(Said { may_from, must_from, needs_end: false, what: What::Bad("line_too_long") });
+            self.messages.push(Said {
+                may_from,
+                must_from,
+                needs_end: false,
+                what: What::Bad("line_too_long"),
+            });
             return;
         }
         const BAD: &[(&[u8], &str)] = &[

@@ -38,7 +38,11 @@ impl Truth {
         let update = ScoreUpdate::decode(value).expect("a value is a ScoreUpdate");
         let id = update.score as usize;
         let good = self.goods.get(id).unwrap_or_else(|| panic!("nobody sent {update:?}"));
-        assert_eq!(update.leaderboard_id, crate::script::conn_name(good.conn), "another sender's record: {update:?}");
+        assert_eq!(
+            update.leaderboard_id,
+            crate::script::conn_name(good.conn),
+            "another sender's record: {update:?}"
+        );
         assert_eq!(update.player_id, format!("k{}", good.key), "another key: {update:?}");
         assert_eq!(update.player_id.as_bytes(), key, "the record's key is the player");
         id
@@ -50,7 +54,10 @@ impl Truth {
         good.in_log += 1;
         assert_eq!(good.in_log, 1, "message {id} of connection {} is in the topic twice", good.conn);
         let last = self.last.insert((partition, good.conn, good.key), id);
-        assert!(last.is_none_or(|last| last < id), "message {id} overtaken by {last:?} in partition {partition}");
+        assert!(
+            last.is_none_or(|last| last < id),
+            "message {id} overtaken by {last:?} in partition {partition}"
+        );
     }
 
     /// A report or refusal of the producer.

@@ -14,7 +14,11 @@ pub fn check(world: &World) {
     let truth = world.truth.borrow();
     let account = world.shared.ledger.account();
     assert_eq!(account.in_flight(), 0, "in flight at the end: {account:?}");
-    assert_eq!((world.shared.budget.records(), world.shared.budget.bytes()), (0, 0), "the buffer is not empty");
+    assert_eq!(
+        (world.shared.budget.records(), world.shared.budget.bytes()),
+        (0, 0),
+        "the buffer is not empty"
+    );
     let reported = |outcome: Outcome| truth.reports[outcome.index()];
     assert_eq!(account.of(Outcome::Stored), reported(Outcome::Stored), "stored as reported");
     assert_eq!(account.of(Outcome::Unknown), reported(Outcome::Unknown), "unknown as reported");
@@ -66,7 +70,8 @@ fn is_whole(peer: &Peer) -> bool {
 fn count(peer: &Peer) -> (u64, u64) {
     let wire = peer.wire.borrow();
     let messages = &peer.script.messages;
-    let fewest = messages.iter().filter(|said| said.must_from <= wire.taken && (!said.needs_end || wire.seen_fin));
+    let fewest =
+        messages.iter().filter(|said| said.must_from <= wire.taken && (!said.needs_end || wire.seen_fin));
     let greatest = messages.iter().filter(|said| said.may_from <= peer.sent);
     (fewest.count() as u64, greatest.count() as u64)
 }

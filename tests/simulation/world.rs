@@ -82,7 +82,8 @@ impl World {
         let (poll_bell, kafka_bell) = (Bell::default(), Bell::default());
         let (poll_end, kafka_end) = crossing(&shared, poll_bell.clone(), kafka_bell);
         let hub = Hub::new(&plan.net, &plan.tcp, ValueFormat::Protobuf, None, false, poll_end);
-        let broker = Broker::new(plan.brokers, plan.partitions, plan.moods.clone(), rng.fork(), truth.clone());
+        let broker =
+            Broker::new(plan.brokers, plan.partitions, plan.moods.clone(), rng.fork(), truth.clone());
         let kafka = KafkaSide::new(kafka_end, broker, plan.buffer.max_records, plan.gate_us, plan.dozes);
         let mut world = Self {
             poll: PollSide::new(hub, poll_bell, plan.drain_us),
@@ -215,7 +216,11 @@ impl World {
         let is_rung = self.kafka.rung.load(SeqCst);
         let sleeps_long = self.kafka_sleep == Sleep::Asleep && self.kafka_due_us > self.now_us + 1_000;
         let has_work = self.kafka.accounts.end.has_work() && !self.kafka.ended;
-        assert!(!(has_work && sleeps_long && !is_rung), "the Kafka thread sleeps over work: {}", self.state());
+        assert!(
+            !(has_work && sleeps_long && !is_rung),
+            "the Kafka thread sleeps over work: {}",
+            self.state()
+        );
     }
 
     fn kafka_turn(&mut self) {
@@ -337,7 +342,11 @@ impl World {
         assert_eq!(account.in_flight(), records as u64, "ledger against buffer: {}", self.state());
         let high = &self.plan.buffer;
         assert!(records <= high.max_records, "above the high mark: {}", self.state());
-        assert!(bytes <= high.max_bytes + 1024, "above the byte mark by more than a record: {}", self.state());
+        assert!(
+            bytes <= high.max_bytes + 1024,
+            "above the byte mark by more than a record: {}",
+            self.state()
+        );
         if self.rng.u32(..8) == 0 {
             let stats = self.poll.hub.stats();
             let sights = &mut self.sights;
