@@ -160,9 +160,7 @@ impl KafkaSide {
         if self.layout.leaders.is_empty() {
             self.layout.leaders = vec![-1; self.lanes.count()];
         }
-        if self.inside == 0 {
-            self.lanes.settle();
-        }
+        self.lanes.adjust(self.inside);
         self.lanes.apply(&self.layout);
     }
 
