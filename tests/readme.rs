@@ -59,7 +59,7 @@ fn code(page: &str) -> String {
         if line.starts_with("```") {
             is_fenced = !is_fenced;
         } else if is_fenced {
-            code.push_str(line);
+            code.push_str(line.split(" # ").next().unwrap()); // a comment is prose
         } else {
             line.split('`').skip(1).step_by(2).for_each(|span| {
                 code.push_str(span);
@@ -77,12 +77,10 @@ fn output(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// First words of the indented lines of a help text.
+/// First words of the lines of a help text that are indented by two: what it lists, without wrapped text.
 fn listed(help: &str) -> BTreeSet<&str> {
-    help.lines()
-        .filter(|line| line.starts_with("  "))
-        .filter_map(|line| line.split_whitespace().next())
-        .collect()
+    let items = help.lines().filter_map(|line| line.strip_prefix("  "));
+    items.filter(|item| !item.starts_with(' ')).filter_map(|item| item.split_whitespace().next()).collect()
 }
 
 #[test]
@@ -140,7 +138,8 @@ fn options_of_commands_exist() {
     for page in pages() {
         for line in code(&read(&page)).lines() {
             let Some(command) = words_after(line, "sluice").into_iter().next() else { continue };
-            let options: BTreeSet<_> = words_after(&line.replace("--", "-- "), "--").into_iter().collect();
+            let spaced = line.replace("--", "-- ");
+            let options = words_after(&spaced, "--");
             if options.is_empty() {
                 continue;
             }

@@ -163,8 +163,8 @@ impl Host for Face {
     fn dump(&mut self, stats: &HubStats) {
         let mut text = String::new();
         self.state_text(stats, &mut text);
-        for line in text.lines() {
-            log::info!(target: "gateway", "{line}");
+        for (part, pairs) in text.lines().filter_map(|line| line.split_once(' ')) {
+            log::info!(target: "gateway", "gateway.state part={part} {pairs}");
         }
     }
 

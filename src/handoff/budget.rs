@@ -3,7 +3,7 @@
 //! Taken by whoever accepts, given back by the Kafka thread the moment a record's outcome is known: one number
 //! for batches, held records and those inside the client library (S0-R7, S0-E4).
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 
 use super::options::BufferOptions;
 
@@ -57,10 +57,12 @@ impl Budget {
         true
     }
 
+    /// Ordered before a look at the poll thread's bell, as [`Budget::is_low`] is after the announcement of its
+    /// sleep: one of the two sees the other.
     pub fn give_back(&self, records: usize, bytes: usize) {
-        let before = self.records.fetch_sub(records, Relaxed);
+        let before = self.records.fetch_sub(records, SeqCst);
         debug_assert!(before >= records, "more receipts than records");
-        self.bytes.fetch_sub(bytes, Relaxed);
+        self.bytes.fetch_sub(bytes, SeqCst);
     }
 
     pub fn room(&self) -> Room {
@@ -72,8 +74,8 @@ impl Budget {
 
     /// Below both low marks: paused connections may go on.
     pub fn is_low(&self) -> bool {
-        self.records.load(Relaxed) * 5 <= self.high.max_records * 4
-            && self.bytes.load(Relaxed) / 4 * 5 <= self.high.max_bytes
+        self.records.load(SeqCst) * 5 <= self.high.max_records * 4
+            && self.bytes.load(SeqCst) / 4 * 5 <= self.high.max_bytes
     }
 
     pub fn records(&self) -> usize {

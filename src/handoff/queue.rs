@@ -271,6 +271,11 @@ impl PollEnd {
         !self.reports.is_empty()
     }
 
+    /// Whether another record finds a place: in the open batch, or in the one that follows it.
+    pub fn has_room(&self) -> bool {
+        !self.batch.is_full() || !self.batches.is_full()
+    }
+
     pub fn next_report(&self) -> Option<Report> {
         self.reports.try_recv().ok()
     }

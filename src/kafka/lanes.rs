@@ -83,14 +83,14 @@ impl Lanes {
     }
 
     fn reshape(&mut self, count: usize) {
-        let inside: usize = self.lanes.iter().map(|lane| lane.inside).sum();
+        let inside: Vec<usize> = self.lanes.iter().map(|lane| lane.inside).collect();
         let mut waiting = vec![std::mem::take(&mut self.early)];
         waiting.extend(self.lanes.drain(..).map(|lane| lane.held));
         self.lanes =
             (0..count).map(|_| Lane { leader: 0, is_up: false, held: Held::default(), inside: 0 }).collect();
-        // Their partitions are not known any more; the sum stays right, and so do the shares after a while.
-        if let Some(first) = self.lanes.first_mut() {
-            first.inside = inside;
+        // What is inside stays in the partition that it was given to, whatever is added beside it.
+        for (lane, inside) in self.lanes.iter_mut().zip(inside) {
+            lane.inside = inside;
         }
         // Oldest lane first would be wrong only between keys, never within one.
         for held in &waiting {
@@ -168,14 +168,24 @@ impl Lanes {
         load.records = load.records.saturating_sub(1);
     }
 
-    /// Nothing is inside the client library: counts that drifted (a partition changed its number) start anew.
+    /// Nothing is inside the client library: counts that drifted start anew.
     pub fn settle(&mut self) {
+        self.adjust(0);
+    }
+
+    /// So many records are inside the client library. Counts drift while it knows of partitions that we have not
+    /// heard of, or the other way round: a record that was counted in one lane ends in another. What is too much
+    /// shrinks in proportion, or a lane could be full for ever of records that have long ended.
+    pub fn adjust(&mut self, inside: usize) {
+        let counted: usize = self.lanes.iter().map(|lane| lane.inside).sum();
         for load in &mut self.loads {
             load.records = 0;
         }
         for lane in &mut self.lanes {
-            lane.inside = 0;
-            self.loads[lane.leader].records += lane.held.len();
+            if counted > inside {
+                lane.inside = lane.inside * inside / counted;
+            }
+            self.loads[lane.leader].records += lane.inside + lane.held.len();
         }
     }
 
@@ -305,6 +315,40 @@ mod tests {
         lanes.ended(0);
         lanes.ended(0);
         assert_eq!(lanes.view(), LaneView::default());
+    }
+
+    /// A topic that grows under load: what was inside ends in the lanes where it was counted.
+    #[test]
+    fn growth_keeps_the_count_of_each_lane() {
+        let mut lanes = Lanes::new(100);
+        lanes.apply(&layout(&[1, 2], &[1, 2]));
+        let keys = ["a", "b", "c", "d", "e", "f", "g", "h"];
+        let batch = batch_of(&keys);
+        for record in batch.records() {
+            lanes.place(&batch, record);
+        }
+        lanes.apply(&layout(&[1, 2, 1, 2], &[1, 2]));
+        for key in keys {
+            lanes.ended(partition_of(murmur2(key.as_bytes()), 2) as i32);
+        }
+        assert!(lanes.loads.iter().all(|load| load.records == 0), "{:?}", lanes.loads);
+    }
+
+    /// The client knew of a partition before us: its records end elsewhere than where they were counted.
+    #[test]
+    fn a_count_that_drifted_comes_down_under_load() {
+        let mut lanes = Lanes::new(100);
+        lanes.apply(&layout(&[1, 2], &[1, 2]));
+        let batch = batch_of(&["a", "b", "c", "d", "e", "f", "g", "h"]);
+        for _ in 0..100 {
+            for record in batch.records() {
+                lanes.place(&batch, record);
+                lanes.ended(2);
+            }
+        }
+        assert_eq!(lanes.view().full, [true, true]);
+        lanes.adjust(4);
+        assert_eq!(lanes.view().full, [false, false]);
     }
 
     /// A buffer of a few records: a share is never nothing, and a full lane opens again once it is empty.

@@ -281,3 +281,7 @@ unsafe fn text_of(text: *const c_char) -> String {
     // SAFETY: promised by the caller.
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }
+
+#[cfg(test)]
+#[path = "native_tests.rs"]
+mod tests;

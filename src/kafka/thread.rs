@@ -36,6 +36,8 @@ const STUCK_US: u64 = 10_000_000;
 const PURGE_US: u64 = 3_000_000;
 /// Client errors are counted by code, client log lines by level behind these.
 const ERROR_KINDS: usize = 64;
+/// Time between two lines about records that expired, in microseconds.
+const EXPIRED_US: u64 = 1_000_000;
 /// Pause before a producer that could not be built is tried again.
 const REBUILD_PAUSE: Duration = Duration::from_millis(500);
 
@@ -109,6 +111,9 @@ struct Desk {
     full: Vec<bool>,
     errors: Throttle,
     next_look_us: u64,
+    /// Records that expired and stand in no log line yet.
+    expired: u64,
+    next_expired_us: u64,
     timeout_us: u64,
     logs_deliveries: bool,
 }
@@ -130,6 +135,8 @@ impl Desk {
             full: Vec::new(),
             errors: Throttle::default(),
             next_look_us: 0,
+            expired: 0,
+            next_expired_us: 0,
             timeout_us: options.delivery_timeout.as_micros() as u64,
             logs_deliveries: log::log_enabled!(target: "kafka", log::Level::Debug),
         }
@@ -213,22 +220,23 @@ impl Desk {
         if before != now {
             log::info!(target: "kafka", "topic.changed name={} partitions_before={before} partitions={now}", self.topic);
         }
-        if self.inside == 0 {
-            self.lanes.settle();
-        }
         self.lanes.apply(&self.reading.layout);
+        self.lanes.adjust(self.inside);
     }
 
     fn expire(&mut self, before_us: u64, cause: Cause) {
-        let accounts = &mut self.accounts;
-        let mut expired = 0;
+        let (accounts, expired) = (&mut self.accounts, &mut self.expired);
         self.lanes.expire(before_us, |token, bytes| {
-            expired += 1;
+            *expired += 1;
             accounts.note(token, bytes, Outcome::NotStored, cause);
         });
         accounts.book();
-        if expired > 0 {
-            log::error!(target: "kafka", "publish.error code={} outcome=not_stored records={expired}", cause.code());
+        // In an outage some expire in every turn: one line a second says how many.
+        let now_us = self.clock.now_us();
+        if self.expired > 0 && (now_us >= self.next_expired_us || before_us == u64::MAX) {
+            self.next_expired_us = now_us + EXPIRED_US;
+            let records = std::mem::take(&mut self.expired);
+            log::error!(target: "kafka", "publish.error code={} outcome=not_stored records={records}", cause.code());
         }
     }
 
@@ -442,11 +450,11 @@ impl Worker {
     }
 }
 
-/// The broker's id in a reason such as "127.0.0.1:9092/1: Disconnected".
+/// The broker's id in a reason such as "127.0.0.1:9092/1: Disconnected" or "sasl_ssl://[::1]:9092/1: Disconnected".
 fn broker_of(reason: &str) -> Option<i32> {
-    let (_, rest) = reason.split_once('/')?;
-    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-    digits.parse().ok()
+    let (name, _) = reason.split_once(": ")?;
+    let (_, id) = name.rsplit_once('/')?;
+    id.parse().ok()
 }
 
 #[cfg(test)]
@@ -457,6 +465,9 @@ mod tests {
     fn reads_the_broker_of_a_reason() {
         assert_eq!(broker_of("127.0.0.1:9092/13: Disconnected (after 2ms)"), Some(13));
         assert_eq!(broker_of("127.0.0.1:9092/bootstrap: Connect failed"), None);
+        assert_eq!(broker_of("sasl_plaintext://kafka:9092/2: Disconnected"), Some(2));
+        assert_eq!(broker_of("ssl://[::1]:9093/7: Connect to ipv6#[::1]:9093 failed"), Some(7));
+        assert_eq!(broker_of("ssl://kafka:9093/bootstrap: Connect failed"), None);
         assert_eq!(broker_of("no broker at all"), None);
     }
 }

@@ -92,6 +92,10 @@ impl Desk {
             return self.release(partial, length);
         }
         self.partial_held -= partial.capacity();
+        if partial.capacity() > POOLED_BYTES && partial.capacity() / 4 > range.len() {
+            // It held a paused read; the start of one message needs no such buffer.
+            *partial = Vec::new();
+        }
         if partial.capacity() == 0 {
             *partial = self.pool.pop().unwrap_or_default();
         }
@@ -165,5 +169,27 @@ impl Desk {
                 return (consumed, stop);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A buffer that grew in a pause does not stay that large for a few bytes, or a steady flood would use the
+    /// store up with nothing in it.
+    #[test]
+    fn a_large_buffer_is_not_kept_for_a_few_bytes() {
+        let mut desk =
+            Desk::new(&NetOptions::default(), &TcpOptions::default(), ValueFormat::default(), true, 0);
+        let mut partial = Vec::new();
+        desk.keep(&mut partial, 0..READ_BYTES);
+        assert_eq!(desk.partial_held(), READ_BYTES);
+        desk.release(&mut partial, READ_BYTES - 10);
+        desk.keep(&mut partial, 0..20);
+        assert_eq!((desk.partial_held(), partial.len()), (partial.capacity(), 20));
+        assert!(partial.capacity() <= POOLED_BYTES);
+        desk.keep(&mut partial, 0..0);
+        assert_eq!(desk.partial_held(), 0);
     }
 }

@@ -179,6 +179,13 @@ impl<S: Stream> Hub<S> {
         }
     }
 
+    /// The kernel reported a connection broken: what it still holds is read, and its end is not the peer's.
+    pub fn broken(&mut self, slot: u32, generation: u16) {
+        if let Some(conn) = self.table.at(slot, generation) {
+            conn.is_broken = true;
+        }
+    }
+
     /// The kernel reported that a connection takes bytes again.
     pub fn writable(&mut self, slot: u32, generation: u16) {
         if self.table.at(slot, generation).is_some_and(|conn| conn.is_write_blocked()) {
@@ -190,9 +197,11 @@ impl<S: Stream> Hub<S> {
         self.end.has_reports()
     }
 
-    /// Whether a turn of reading would find work now.
+    /// Whether a turn of reading would find work now. To be asked after the sleep is announced: room that was made
+    /// before that rang for nobody.
     pub fn has_turns(&self) -> bool {
-        !self.admin_ready.is_empty() || (!self.blocked && !self.ready.is_empty())
+        let may_read = !self.blocked || (self.end.shared.budget.is_low() && self.end.has_room());
+        !self.admin_ready.is_empty() || (may_read && !self.ready.is_empty())
     }
 
     /// Phase "receipts": takes all reports of the Kafka thread.
@@ -236,7 +245,8 @@ impl<S: Stream> Hub<S> {
     fn wake_lane_waiters(&mut self) {
         let (table, ready, lanes) = (&mut self.table, &mut self.ready, &self.desk.lanes);
         self.lane_waiting.retain(|slot| {
-            let Some(conn) = table.get(*slot) else { return false };
+            // The slot may be another's by now.
+            let Some(conn) = table.get(*slot).filter(|conn| conn.wait == Wait::Lane) else { return false };
             let parked = conn.tcp().and_then(|session| session.parked_hash());
             if parked.is_some_and(|hash| !lanes.takes(hash)) {
                 return true;
@@ -256,6 +266,8 @@ impl<S: Stream> Hub<S> {
         }
         if self.blocked {
             if !self.try_resume() {
+                // Trying may have handed the last batch over.
+                self.end.announce();
                 return;
             }
             self.resumed = self.end.shared.take_low_mark();
@@ -270,6 +282,11 @@ impl<S: Stream> Hub<S> {
             let Some(slot) = self.ready.pop_front() else { break };
             let Some(conn) = self.table.get(slot) else { continue };
             if conn.wait != Wait::Turn {
+                continue;
+            }
+            if conn.is_write_blocked() {
+                // It does not read its answers: it is not read either.
+                conn.wait = Wait::Answers;
                 continue;
             }
             let after = conn.read(slot, &mut self.desk, &mut self.end, now);
@@ -402,10 +419,8 @@ impl<S: Stream> Hub<S> {
                 (_, Err(_)) => self.remove(slot, now),
                 (Wait::End, Ok(true)) => self.finish(slot, now),
                 (Wait::Answers, Ok(true)) => self.resume_reading(slot),
-                (Wait::Bytes | Wait::Turn, Ok(false)) if !conn.is_admin() => {
-                    // It does not read its answers: it is not read either.
-                    conn.wait = Wait::Answers;
-                }
+                // One that is in the ready list stays there: its turn finds out.
+                (Wait::Bytes, Ok(false)) if !conn.is_admin() => conn.wait = Wait::Answers,
                 _ => {}
             }
         }
@@ -482,15 +497,14 @@ impl<S: Stream> Hub<S> {
         }
         if let Some(session) = conn.tcp() {
             self.desk.answers_room += session.stored_outside();
-            let parked = session.give_up_parked(Cause::ShuttingDown, now.us);
-            let untold = session.untold();
-            let ledger = &self.end.shared.ledger;
-            if parked.is_some() {
-                ledger.accept(1);
-                ledger.credit(crate::event::Outcome::NotStored, 1);
-            }
-            ledger.lose(untold + u64::from(parked == Some(false)));
         }
+        let parked = conn.tcp().and_then(|session| session.give_up_parked(Cause::ShuttingDown, now.us));
+        let ledger = &self.end.shared.ledger;
+        if parked.is_some() {
+            ledger.accept(1);
+            ledger.credit(crate::event::Outcome::NotStored, 1);
+        }
+        ledger.lose(conn.untold() + u64::from(parked == Some(false)));
         let mut partial = conn.take_partial();
         let length = partial.len();
         self.desk.release(&mut partial, length);
@@ -527,7 +541,7 @@ impl<S: Stream> Hub<S> {
                 continue;
             }
             conn.wait = Wait::End;
-            self.unread_bytes += conn.work_bytes() as u64;
+            self.unread_bytes += conn.leave_unread(self.desk.read_area());
             if let Some(told) =
                 conn.tcp().and_then(|session| session.give_up_parked(Cause::ShuttingDown, now.us))
             {
@@ -558,6 +572,13 @@ impl<S: Stream> Hub<S> {
             if conn.is_admin() && now.us.saturating_sub(conn.touched_us) > ADMIN_IDLE_US {
                 self.remove(slot, now);
             }
+        }
+    }
+
+    /// The end: whoever is still here will not be told any more.
+    pub fn close_all(&mut self, now: Now) {
+        for slot in self.table.slots() {
+            self.remove(slot, now);
         }
     }
 
@@ -602,3 +623,7 @@ impl<S: Stream> Hub<S> {
 #[cfg(test)]
 #[path = "hub_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "drain_tests.rs"]
+mod drain_tests;

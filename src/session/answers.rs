@@ -62,8 +62,10 @@ impl Answers {
     }
 
     /// Too many answers are open or unread: take nothing more for now. `room`: what the shared store has left.
+    /// A connection may hold as much of the store as it leaves to others: one that never reads its answers takes
+    /// half of it at most, a second one a third, and nobody is starved by them.
     pub fn is_full(&self, room: usize) -> bool {
-        self.fates.len() >= FREE_ANSWERS && room == 0
+        self.fates.len() >= FREE_ANSWERS && self.stored_outside() >= room
     }
 
     /// Notes the end of one message; the time since its acceptance in microseconds, or `None` for a number
@@ -184,6 +186,20 @@ mod tests {
         assert!(answers.is_full(0) && !answers.is_full(1));
         answers.accept(0);
         assert_eq!(answers.stored_outside(), 1);
+    }
+
+    /// One that never reads its answers leaves half of the shared store to the others.
+    #[test]
+    fn nobody_takes_the_whole_store() {
+        let mut room = 100;
+        for expected in [50, 25, 13] {
+            let mut greedy = Answers::default();
+            while !greedy.is_full(room) {
+                greedy.accept(0);
+                room -= usize::from(greedy.stored_outside() > 0);
+            }
+            assert_eq!(greedy.stored_outside(), expected);
+        }
     }
 
     #[test]

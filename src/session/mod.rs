@@ -9,7 +9,7 @@ mod intake;
 mod options;
 mod tcp;
 
-pub use admin::{AdminSession, AdminView};
+pub use admin::{AdminSession, AdminView, OUT_BYTES_MAX};
 pub use answers::{ANSWER_BYTES, FREE_ANSWERS};
 pub use intake::{Intake, Now, Rejects, Taken};
 pub use options::{Framing, TcpOptions};
