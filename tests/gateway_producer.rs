@@ -90,8 +90,8 @@ fn a_fatal_producer_is_built_anew() {
     asking.send(lines(200..300));
     let account = asking.finish();
     assert_eq!((account.plus, account.closed), (300, Some(300)), "{:?}", account.named);
-    let doubtful = account.count(|told| matches!(told, Told::Unknown(_)));
-    let retry = account.count(|told| matches!(told, Told::Retry(_)));
+    let doubtful = account.count(|told| *told == Told::Unknown("PRODUCER_FATAL".into()));
+    let retry = account.count(|told| *told == Told::Retry("PRODUCER_FATAL".into()));
     assert_eq!(account.named.len() as u64, doubtful + retry, "{:?}", account.named);
     assert_eq!(sluice.metric("gateway_kafka_producer_rebuilds_total"), 1.0);
     let end = stop(sluice);

@@ -146,10 +146,15 @@ impl Desk {
         match event {
             Event::Deliveries(deliveries) => {
                 let before = self.inside;
+                let is_closing = self.accounts.end.shared.closing_us().is_some();
                 for delivery in deliveries.iter() {
                     self.inside = self.inside.saturating_sub(1);
                     self.lanes.ended(delivery.partition);
-                    let (outcome, cause) = judge(delivery.code, delivery.persistence);
+                    let (outcome, cause) = match judge(delivery.code, delivery.persistence) {
+                        // A client that turns fatal purges what it has not sent: the gateway goes on.
+                        (outcome, Cause::ShuttingDown) if !is_closing => (outcome, Cause::ProducerLost),
+                        ended => ended,
+                    };
                     if outcome != Outcome::Stored {
                         self.accounts.complain(delivery.key, outcome, cause);
                     } else if self.logs_deliveries {
