@@ -161,11 +161,18 @@ impl Native {
                 show(Event::Statistics(&text));
             }
             sys::RD_KAFKA_EVENT_ERROR => {
-                // SAFETY: an error event holds a code and a NUL-terminated text that live as long as the event.
-                let (code, reason) = unsafe {
-                    (sys::rd_kafka_event_error(event), text_of(sys::rd_kafka_event_error_string(event)))
+                // SAFETY: an error event holds a code, a flag and a NUL-terminated text that live as long as it.
+                let (code, fatal, reason) = unsafe {
+                    let fatal = sys::rd_kafka_event_error_is_fatal(event) != 0;
+                    (
+                        sys::rd_kafka_event_error(event),
+                        fatal,
+                        text_of(sys::rd_kafka_event_error_string(event)),
+                    )
                 };
-                show(Event::Error { code, reason: &reason, fatal: code == Code::RD_KAFKA_RESP_ERR__FATAL });
+                // A fatal error carries the broker's code; the client's own code for it counts as well.
+                let fatal = fatal || code == Code::RD_KAFKA_RESP_ERR__FATAL;
+                show(Event::Error { code, reason: &reason, fatal });
             }
             sys::RD_KAFKA_EVENT_LOG => {
                 let (mut facility, mut text, mut level) = (ptr::null::<c_char>(), ptr::null::<c_char>(), 0);

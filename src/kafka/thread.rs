@@ -153,8 +153,12 @@ impl Desk {
                 for delivery in deliveries.iter() {
                     self.inside = self.inside.saturating_sub(1);
                     self.lanes.ended(delivery.partition);
-                    let (outcome, cause) = judge(delivery.code, delivery.persistence);
-                    let cause = if cause == Cause::ShuttingDown { self.purged } else { cause };
+                    let (outcome, cause) = match judge(delivery.code, delivery.persistence) {
+                        // A client that turns fatal purges what it has not sent: the gateway goes on.
+                        (outcome, Cause::ShuttingDown) if self.is_fatal => (outcome, Cause::ProducerLost),
+                        (outcome, Cause::ShuttingDown) => (outcome, self.purged),
+                        ended => ended,
+                    };
                     if outcome != Outcome::Stored {
                         self.accounts.complain(delivery.key, outcome, cause);
                     } else if self.logs_deliveries {
