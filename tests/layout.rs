@@ -92,7 +92,7 @@ const MAX_LINES: usize = 500;
 
 /// (file, its own limit, reason).
 const LONGER: &[(&str, usize, &str)] =
-    &[("net/hub.rs", 600, "reading, pausing and writing turns work on one set of lists; kept together")];
+    &[("net/hub.rs", 650, "reading, pausing and writing turns work on one set of lists; kept together")];
 
 /// One source file without its comments, strings and tests.
 struct Source {
