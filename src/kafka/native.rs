@@ -161,11 +161,13 @@ impl Native {
                 show(Event::Statistics(&text));
             }
             sys::RD_KAFKA_EVENT_ERROR => {
-                // SAFETY: an error event holds a code and a NUL-terminated text that live as long as the event.
-                let (code, reason) = unsafe {
-                    (sys::rd_kafka_event_error(event), text_of(sys::rd_kafka_event_error_string(event)))
+                // SAFETY: an error event holds a code, a flag and a NUL-terminated text that live as long as it.
+                // The code of a fatal one is that of its cause, so that only the flag tells.
+                let (code, reason, fatal) = unsafe {
+                    let reason = text_of(sys::rd_kafka_event_error_string(event));
+                    (sys::rd_kafka_event_error(event), reason, sys::rd_kafka_event_error_is_fatal(event) != 0)
                 };
-                show(Event::Error { code, reason: &reason, fatal: code == Code::RD_KAFKA_RESP_ERR__FATAL });
+                show(Event::Error { code, reason: &reason, fatal });
             }
             sys::RD_KAFKA_EVENT_LOG => {
                 let (mut facility, mut text, mut level) = (ptr::null::<c_char>(), ptr::null::<c_char>(), 0);

@@ -139,10 +139,15 @@ impl Desk {
         match event {
             Event::Deliveries(deliveries) => {
                 let before = self.inside;
+                let is_closing = self.accounts.end.shared.closing_us().is_some();
                 for delivery in deliveries.iter() {
                     self.inside = self.inside.saturating_sub(1);
                     self.lanes.ended(delivery.partition);
-                    let (outcome, cause) = judge(delivery.code, delivery.persistence);
+                    let (outcome, mut cause) = judge(delivery.code, delivery.persistence);
+                    if cause == Cause::ShuttingDown && !is_closing {
+                        // Purged because the producer turned fatal: the gateway goes on.
+                        cause = Cause::ProducerLost;
+                    }
                     if outcome != Outcome::Stored {
                         self.accounts.complain(delivery.key, outcome, cause);
                     } else if self.logs_deliveries {
@@ -382,6 +387,9 @@ impl Worker {
 
     /// A fatal producer never produces again: what is inside ends as its reports say, then a new one is built.
     fn rebuild(&mut self) {
+        let board = &self.desk.accounts.end.shared.board;
+        board.ready.store(false, std::sync::atomic::Ordering::SeqCst);
+        *lock(&board.phase) = "producer_lost";
         log::error!(target: "kafka", "producer.rebuild inside={}", self.desk.inside);
         self.empty_producer();
         self.native = None;
