@@ -150,6 +150,7 @@ impl Desk {
         match event {
             Event::Deliveries(deliveries) => {
                 let before = self.inside;
+                let is_closing = self.accounts.end.shared.closing_us().is_some();
                 for delivery in deliveries.iter() {
                     self.inside = self.inside.saturating_sub(1);
                     self.lanes.ended(delivery.partition);
@@ -401,6 +402,9 @@ impl Worker {
 
     /// A fatal producer never produces again: what is inside ends as its reports say, then a new one is built.
     fn rebuild(&mut self) {
+        let board = &self.desk.accounts.end.shared.board;
+        board.ready.store(false, std::sync::atomic::Ordering::SeqCst);
+        *lock(&board.phase) = "producer_lost";
         log::error!(target: "kafka", "producer.rebuild inside={}", self.desk.inside);
         self.empty_producer(Cause::ProducerLost);
         self.native = None;
