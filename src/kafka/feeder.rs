@@ -115,7 +115,8 @@ impl Feeder {
         }
     }
 
-    /// Hands over what waited in lanes that are up again; records that entered the client library.
+    /// Hands over what waited in lanes that are up again, a single record while the topic is on trial; records that
+    /// entered the client library.
     pub fn release(
         &mut self,
         accounts: &mut Accounts,
@@ -126,7 +127,8 @@ impl Feeder {
         let mut from = 0;
         while let Some(lane) = lanes.next_release(from) {
             let waiting = lanes.waiting(lane);
-            let count = waiting.len().min(RELEASE_RECORDS);
+            let is_trial = lanes.is_on_trial();
+            let count = waiting.len().min(if is_trial { 1 } else { RELEASE_RECORDS });
             let records = waiting.iter().take(count).map(outgoing);
             self.refused.clear();
             let inside = producer.produce(records, |position, code| self.refused.push((position, code)));
@@ -140,7 +142,7 @@ impl Feeder {
             lanes.released(lane, left, inside);
             total += inside;
             from = lane + 1;
-            if left < count {
+            if left < count || is_trial {
                 break;
             }
         }

@@ -43,6 +43,8 @@ pub struct Lanes {
     /// Records that came before the partition count was known.
     early: Held,
     max_records: usize,
+    /// The topic refused writes: one record at a time goes, until one is stored.
+    on_trial: bool,
 }
 
 /// Where a record goes.
@@ -57,7 +59,7 @@ pub enum Place {
 impl Lanes {
     /// `max_records`: the buffer's high mark.
     pub fn new(max_records: usize) -> Self {
-        Self { lanes: Vec::new(), loads: Vec::new(), early: Held::default(), max_records }
+        Self { lanes: Vec::new(), loads: Vec::new(), early: Held::default(), max_records, on_trial: false }
     }
 
     pub fn count(&self) -> usize {
@@ -113,6 +115,21 @@ impl Lanes {
         }
     }
 
+    /// The topic refuses writes (no right, no such topic): a flood would only be refused as fast as it comes, so
+    /// records wait here, and one at a time tries.
+    pub fn suspect(&mut self) {
+        self.on_trial = true;
+    }
+
+    /// A record was stored: all may go again.
+    pub fn trust(&mut self) {
+        self.on_trial = false;
+    }
+
+    pub fn is_on_trial(&self) -> bool {
+        self.on_trial
+    }
+
     /// Decides for one new record; [`Place::Hold`] keeps a copy of it.
     pub fn place(&mut self, batch: &Batch, record: &Record) -> Place {
         if self.lanes.is_empty() {
@@ -122,7 +139,7 @@ impl Lanes {
         let index = partition_of(record.hash, self.lanes.len() as u32);
         let lane = &mut self.lanes[index as usize];
         self.loads[lane.leader].records += 1;
-        if lane.is_up && lane.held.is_empty() {
+        if lane.is_up && lane.held.is_empty() && !self.on_trial {
             lane.inside += 1;
             return Place::Go(index);
         }
@@ -275,6 +292,20 @@ mod tests {
         assert_eq!(lanes.place(&batch, &batch.records()[0]), Place::Go(0));
     }
 
+    /// A topic that refuses writes gets one record at a time, until one is stored.
+    #[test]
+    fn on_trial_nothing_goes_by_itself() {
+        let mut lanes = Lanes::new(100);
+        lanes.apply(&layout(&[1], &[1]));
+        let batch = batch_of(&["a"]);
+        lanes.suspect();
+        assert_eq!(lanes.place(&batch, &batch.records()[0]), Place::Hold);
+        assert_eq!(lanes.next_release(0), Some(0));
+        lanes.released(0, 1, 1);
+        lanes.trust();
+        assert_eq!(lanes.place(&batch, &batch.records()[0]), Place::Go(0));
+    }
+
     /// A topic that grows: held records move to the lanes that are theirs now, in order.
     #[test]
     fn growth_moves_held_records() {
@@ -348,7 +379,7 @@ mod tests {
         }
         assert_eq!(lanes.view().full, [true, true]);
         lanes.adjust(4);
-        assert_eq!(lanes.view().full, [false, false]);
+        assert_eq!(lanes.view(), LaneView::default());
     }
 
     /// A buffer of a few records: a share is never nothing, and a full lane opens again once it is empty.

@@ -12,8 +12,8 @@ pub struct Reading {
     pub brokers_down: usize,
     /// The idempotent producer has its id (or none is needed).
     pub has_producer_id: bool,
-    /// Requests sent again so far.
-    pub retries: u64,
+    /// Records sent so far by this producer, those sent again counted again.
+    pub sent: u64,
     /// (broker id, average round trip in microseconds).
     pub round_trips: Vec<(i32, u64)>,
 }
@@ -23,7 +23,6 @@ pub fn read(json: &str, topic: &str, idempotence: bool) -> Option<Reading> {
     let statistics: Statistics = serde_json::from_str(json).ok()?;
     let mut reading = Reading::default();
     for broker in statistics.brokers.values() {
-        reading.retries += broker.txretries;
         // Addresses that were configured stand beside the brokers that they turned out to be.
         if broker.nodeid < 0 {
             continue;
@@ -39,6 +38,7 @@ pub fn read(json: &str, topic: &str, idempotence: bool) -> Option<Reading> {
     reading.layout.up.sort_unstable();
     reading.round_trips.sort_unstable();
     if let Some(topic) = statistics.topics.get(topic) {
+        reading.sent = topic.partitions.values().map(|partition| partition.txmsgs).sum();
         let known =
             topic.partitions.values().filter(|partition| partition.partition >= 0 && !partition.unknown);
         let mut leaders: Vec<(i32, i32)> = known.map(|p| (p.partition, p.leader)).collect();

@@ -33,6 +33,8 @@ const EVENTS_A_TURN: usize = 64;
 /// Records inside the client library without any report for so long: Kafka is stuck, and readiness falls within the
 /// three seconds that it promises. A topic that was deleted shows in no other way for half a minute.
 const STUCK_US: u64 = 2_500_000;
+/// Time between two records that try whether a topic that refused writes takes them again, in microseconds.
+const TRIAL_US: u64 = 1_000_000;
 /// How long purged records may take to come back as reports.
 const PURGE_US: u64 = 3_000_000;
 /// Client errors are counted by code, client log lines by level behind these.
@@ -105,6 +107,11 @@ struct Desk {
     /// The picture changed, or lanes were marked down since it was applied.
     is_stale: bool,
     inside: usize,
+    /// Records of the present producer that have ended.
+    ended: u64,
+    /// Records that the present producer sent again, and all those before it.
+    retries: u64,
+    retries_before: u64,
     /// Moment of the last sign that records get through.
     progress_us: u64,
     is_fatal: bool,
@@ -114,6 +121,8 @@ struct Desk {
     full: Vec<bool>,
     errors: Throttle,
     next_look_us: u64,
+    /// When the next record may try whether the topic takes writes again.
+    next_trial_us: u64,
     /// Records that expired and stand in no log line yet.
     expired: u64,
     next_expired_us: u64,
@@ -132,6 +141,9 @@ impl Desk {
             reading: Reading::default(),
             is_stale: false,
             inside: 0,
+            ended: 0,
+            retries: 0,
+            retries_before: 0,
             progress_us: 0,
             is_fatal: false,
             purged: Cause::UnknownTopic,
@@ -139,6 +151,7 @@ impl Desk {
             full: Vec::new(),
             errors: Throttle::default(),
             next_look_us: 0,
+            next_trial_us: 0,
             expired: 0,
             next_expired_us: 0,
             timeout_us: options.delivery_timeout.as_micros() as u64,
@@ -150,8 +163,10 @@ impl Desk {
         match event {
             Event::Deliveries(deliveries) => {
                 let before = self.inside;
+                let (mut stored, mut refused) = (false, false);
                 for delivery in deliveries.iter() {
                     self.inside = self.inside.saturating_sub(1);
+                    self.ended += 1;
                     self.lanes.ended(delivery.partition);
                     let (outcome, cause) = match judge(delivery.code, delivery.persistence) {
                         // A client that turns fatal purges what it has not sent: the gateway goes on.
@@ -159,6 +174,8 @@ impl Desk {
                         (outcome, Cause::ShuttingDown) => (outcome, self.purged),
                         ended => ended,
                     };
+                    stored |= outcome == Outcome::Stored;
+                    refused |= matches!(cause, Cause::NotAuthorized | Cause::UnknownTopic);
                     if outcome != Outcome::Stored {
                         self.accounts.complain(delivery.key, outcome, cause);
                     } else if self.logs_deliveries {
@@ -169,12 +186,22 @@ impl Desk {
                     self.accounts.note(delivery.token, bytes, outcome, cause);
                 }
                 self.accounts.book();
+                if stored {
+                    self.lanes.trust();
+                } else if refused {
+                    self.lanes.suspect();
+                    self.next_trial_us = self.clock.now_us() + TRIAL_US;
+                }
                 if self.inside < before {
                     self.progress_us = self.clock.now_us();
                 }
             }
             Event::Statistics(json) => {
                 if let Some(reading) = statistics::read(json, &self.topic, self.idempotence) {
+                    // What was sent beyond every record once was sent again (S0-R8 "retried"). Records that wait
+                    // inside were perhaps not sent yet: the number may lag, and never says too much.
+                    let once = self.ended + self.inside as u64;
+                    self.retries = self.retries.max(reading.sent.saturating_sub(once));
                     self.reading = reading;
                     self.is_stale = true;
                 }
@@ -249,6 +276,16 @@ impl Desk {
         }
     }
 
+    /// Whether the topic's refusal is the last that was heard: somebody waits to try, tries, or has just tried.
+    fn is_trial_pending(&self, now_us: u64) -> bool {
+        self.inside > 0 || self.lanes.held_records() > 0 || now_us < self.next_trial_us
+    }
+
+    /// Whether held records may go now; on trial, one at a time and not too often.
+    fn may_release(&self, now_us: u64) -> bool {
+        !self.lanes.is_on_trial() || (self.inside == 0 && now_us >= self.next_trial_us)
+    }
+
     /// Why Kafka cannot take a record now, or "ready" (G15).
     fn state(&self, has_producer: bool) -> &'static str {
         let now_us = self.clock.now_us();
@@ -257,6 +294,7 @@ impl Desk {
             () if !has_producer => "waiting_for_topic",
             () if self.lanes.count() == 0 || self.lanes.down() == self.lanes.count() => "no_leader_up",
             () if !self.reading.has_producer_id => "waiting_for_producer_id",
+            () if self.lanes.is_on_trial() && self.is_trial_pending(now_us) => "writes_refused",
             () if self.inside > 0 && now_us.saturating_sub(self.progress_us) > STUCK_US => {
                 "no_delivery_reports"
             }
@@ -286,7 +324,7 @@ impl Desk {
         board.lanes_full.set(self.full.iter().filter(|full| **full).count() as u64);
         board.brokers_up.set(self.reading.layout.up.len() as u64);
         board.brokers_down.set(self.reading.brokers_down as u64);
-        board.retries.set(self.reading.retries);
+        board.retries.set(self.retries_before + self.retries);
         *lock(&board.round_trips) = self.reading.round_trips.clone();
         let state = self.state(has_producer);
         board.ready.store(state == "ready", std::sync::atomic::Ordering::SeqCst);
@@ -315,7 +353,7 @@ impl Worker {
                 self.rebuild();
             }
             let now_us = self.desk.clock.now_us();
-            if let Some(native) = &mut self.native {
+            if let Some(native) = self.native.as_mut().filter(|_| self.desk.may_release(now_us)) {
                 self.desk.inside +=
                     self.feeder.release(&mut self.desk.accounts, &mut self.desk.lanes, native);
             }
@@ -407,6 +445,8 @@ impl Worker {
         log::error!(target: "kafka", "producer.rebuild inside={}", self.desk.inside);
         self.empty_producer(Cause::ProducerLost);
         self.native = None;
+        self.desk.retries_before += std::mem::take(&mut self.desk.retries);
+        self.desk.ended = 0;
         self.desk.lanes.settle();
         self.desk.lanes.mark_down(None);
         self.desk.reading = Reading::default();

@@ -64,6 +64,8 @@ pub struct Conn<S> {
     partial: Vec<u8>,
     /// `partial` holds whole messages.
     has_work: bool,
+    /// Bytes of an incomplete message that were looked at and left in the kernel, for want of room here.
+    left_in_kernel: usize,
     ended: bool,
     out: Vec<u8>,
     written: usize,
@@ -82,6 +84,7 @@ impl<S: Stream> Conn<S> {
             is_broken: false,
             partial: Vec::new(),
             has_work: false,
+            left_in_kernel: 0,
             ended: false,
             out: Vec::new(),
             written: 0,
@@ -127,14 +130,17 @@ impl<S: Stream> Conn<S> {
         };
         if tight {
             // What was not taken stays where it is: in the kernel.
-            if consumed > tail && self.stream.discard(consumed - tail).is_err() {
+            let taken = consumed.saturating_sub(tail);
+            if taken > 0 && self.stream.discard(taken).is_err() {
                 return After::Gone;
             }
+            self.left_in_kernel = count - taken;
             if self.ended && stop.is_some() {
                 self.ended = false;
             }
             desk.release(&mut self.partial, consumed.min(tail));
         } else {
+            self.left_in_kernel = 0;
             desk.keep(&mut self.partial, start + consumed..start + tail + count);
             self.has_work = stop.is_some();
         }
@@ -236,6 +242,11 @@ impl<S: Stream> Conn<S> {
             Session::Tcp(session) => Some(session),
             Session::Admin(_) => None,
         }
+    }
+
+    /// Bytes of an incomplete message that are known to lie in the kernel.
+    pub fn left_in_kernel(&self) -> usize {
+        self.left_in_kernel
     }
 
     /// The peer has finished, and all that it sent was read.

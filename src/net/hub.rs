@@ -459,7 +459,8 @@ impl<S: Stream> Hub<S> {
         let is_closing =
             |conn: &&mut Conn<S>| conn.wait == Wait::End && !conn.is_admin() && !conn.has_ended();
         let Some(conn) = self.table.get(slot).filter(is_closing) else { return false };
-        let is_late = matches!(conn.stream.peek(&mut self.desk.read_area()[..1]), Ok(1));
+        let known = conn.left_in_kernel();
+        let is_late = matches!(conn.stream.peek(self.desk.read_area()), Ok(count) if count > known);
         if is_late {
             conn.wait = Wait::Turn;
         }
@@ -482,11 +483,16 @@ impl<S: Stream> Hub<S> {
         let Some(conn) = self.table.get(slot).filter(|conn| !conn.is_admin() && !conn.has_ended()) else {
             return;
         };
+        let (mut left, known) = (0, conn.left_in_kernel() as u64);
         for _ in 0..READS_AWAY {
             match conn.stream.read(self.desk.read_area()) {
                 Ok(0) | Err(_) => break,
-                Ok(count) => self.unread_bytes += count as u64,
+                Ok(count) => left += count as u64,
             }
+        }
+        // The start of a message whose end never came is no message.
+        if left > known {
+            self.unread_bytes += left;
         }
     }
 
