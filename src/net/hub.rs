@@ -519,6 +519,14 @@ impl<S: Stream> Hub<S> {
         }
     }
 
+    /// Closes the admin connection that has been silent for longest.
+    pub fn drop_oldest_admin(&mut self, now: Now) {
+        let admins = self.table.iter().filter(|(_, conn)| conn.is_admin());
+        if let Some((slot, _)) = admins.min_by_key(|(_, conn)| conn.touched_us) {
+            self.remove(slot, now);
+        }
+    }
+
     pub fn tcp_connections(&self) -> usize {
         self.table.len() - self.admins
     }
