@@ -171,7 +171,6 @@ impl<S: Stream> Conn<S> {
     /// One turn of an admin connection.
     pub fn serve_admin(&mut self, desk: &mut Desk, view: &dyn AdminView, now: Now) -> After {
         let Session::Admin(session) = &mut self.session else { return After::Gone };
-        self.touched_us = now.us;
         if self.has_work {
             let consumed = session.receive(&self.partial, self.ended, view, &mut self.out);
             desk.release(&mut self.partial, consumed);
@@ -184,6 +183,7 @@ impl<S: Stream> Conn<S> {
                 Err(_) => return After::Gone,
             };
             self.ended = count == 0;
+            self.touched_us = now.us;
             let staged = start..start + self.partial.len() + count;
             let consumed = session.receive(desk.staged(staged.clone()), self.ended, view, &mut self.out);
             desk.keep(&mut self.partial, staged.start + consumed..staged.end);

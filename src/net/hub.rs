@@ -4,8 +4,10 @@
 //! `WouldBlock`, so whoever was paused is read at once when it may go on). Knows streams, not sockets: the
 //! simulation runs this very code.
 
+mod drain;
+mod stats;
+
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -18,40 +20,12 @@ use crate::handoff::{Cause, HOST_SLOT, PollEnd, Receipt, Report};
 use crate::pipeline::ValueFormat;
 use crate::session::{AdminSession, AdminView, Now, Stop, TcpOptions, TcpSession};
 
+pub use stats::HubStats;
+
 /// Records that one turn of all connections takes at most, so that receipts and answers get theirs.
 const TURN_RECORDS: usize = 8192;
 /// An admin connection that says nothing for so long is closed, in microseconds.
 const ADMIN_IDLE_US: u64 = 30_000_000;
-
-/// Reads that count what a closing connection still holds, at most: more than a receive buffer, and an end to the
-/// chase after a sender that goes on.
-const READS_AWAY: usize = 256;
-
-/// What the connections look like, for metrics and the state dump.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct HubStats {
-    pub tcp_connections: usize,
-    pub health_connections: usize,
-    /// Paused connections: the buffer is full, their lane is full, they do not read their answers.
-    pub paused_queue: usize,
-    pub paused_lane: usize,
-    pub paused_answers: usize,
-    pub paused_seconds: f64,
-    /// Bytes of messages and answers held over all connections.
-    pub held_bytes: usize,
-    pub rejects: Vec<(&'static str, u64)>,
-    pub unread_bytes: u64,
-    pub accepted_connections: u64,
-    pub health_accepted: u64,
-    pub accept_errors: u64,
-    pub loop_turns: u64,
-    /// Paused connections by name, at most [`HubStats::MAX_NAMED`] of them (G7).
-    pub paused: Vec<(SocketAddr, &'static str)>,
-}
-
-impl HubStats {
-    pub const MAX_NAMED: usize = 100;
-}
 
 /// Answers that may be outstanding over all connections, beside the free ones of each: enough for every record of
 /// a full buffer, and for as many refusals again.
@@ -451,22 +425,6 @@ impl<S: Stream> Hub<S> {
         }
     }
 
-    /// Whether a sender that is about to be closed by a drain has sent more since it was read: its turn comes again.
-    fn has_late_bytes(&mut self, slot: u32) -> bool {
-        if !self.draining || self.stopped {
-            return false;
-        }
-        let is_closing =
-            |conn: &&mut Conn<S>| conn.wait == Wait::End && !conn.is_admin() && !conn.has_ended();
-        let Some(conn) = self.table.get(slot).filter(is_closing) else { return false };
-        let known = conn.left_in_kernel();
-        let is_late = matches!(conn.stream.peek(self.desk.read_area()), Ok(count) if count > known);
-        if is_late {
-            conn.wait = Wait::Turn;
-        }
-        is_late
-    }
-
     /// The last byte is written.
     fn finish(&mut self, slot: u32, now: Now) {
         if let Some(conn) = self.table.get(slot) {
@@ -476,24 +434,6 @@ impl<S: Stream> Hub<S> {
             self.read_away(slot);
         }
         self.remove(slot, now);
-    }
-
-    /// Counts what lies unread in a sender's stream, as its acknowledged bytes end with it.
-    fn read_away(&mut self, slot: u32) {
-        let Some(conn) = self.table.get(slot).filter(|conn| !conn.is_admin() && !conn.has_ended()) else {
-            return;
-        };
-        let (mut left, known) = (0, conn.left_in_kernel() as u64);
-        for _ in 0..READS_AWAY {
-            match conn.stream.read(self.desk.read_area()) {
-                Ok(0) | Err(_) => break,
-                Ok(count) => left += count as u64,
-            }
-        }
-        // The start of a message whose end never came is no message.
-        if left > known {
-            self.unread_bytes += left;
-        }
     }
 
     fn remove(&mut self, slot: u32, now: Now) {
@@ -516,57 +456,6 @@ impl<S: Stream> Hub<S> {
         self.desk.release(&mut partial, length);
     }
 
-    /// Every connection is read to its end or until nothing is there, and nobody new is expected.
-    pub fn start_draining(&mut self) {
-        self.draining = true;
-        for slot in self.table.slots() {
-            let Some(conn) = self.table.get(slot) else { continue };
-            if conn.wait == Wait::Bytes && !conn.is_admin() {
-                conn.wait = Wait::Turn;
-                self.ready.push_back(slot);
-            }
-        }
-    }
-
-    /// Whether every sender has been read to its end.
-    pub fn is_read_out(&self) -> bool {
-        let still_read = |wait| matches!(wait, Wait::Bytes | Wait::Turn | Wait::Lane | Wait::Answers);
-        !self.table.iter().any(|(_, conn)| !conn.is_admin() && still_read(conn.wait))
-    }
-
-    /// Reads no more from anybody. What was not taken is counted; parked records end as not stored.
-    pub fn stop_reading(&mut self, now: Now) {
-        self.draining = true;
-        self.stopped = true;
-        self.ready.clear();
-        self.lane_waiting.clear();
-        self.answers_waiting.clear();
-        for slot in self.table.slots() {
-            let Some(conn) = self.table.get(slot) else { continue };
-            if conn.is_admin() || conn.wait == Wait::End {
-                continue;
-            }
-            conn.wait = Wait::End;
-            self.unread_bytes += conn.leave_unread(self.desk.read_area());
-            if let Some(told) =
-                conn.tcp().and_then(|session| session.give_up_parked(Cause::ShuttingDown, now.us))
-            {
-                let ledger = &self.end.shared.ledger;
-                ledger.accept(1);
-                ledger.credit(crate::event::Outcome::NotStored, 1);
-                ledger.lose(u64::from(!told));
-            }
-            self.dirty.push(slot);
-        }
-    }
-
-    /// Hands over whatever the open batch still holds. False: the channel is full.
-    pub fn submit_rest(&mut self) -> bool {
-        let done = self.end.submit();
-        self.end.announce();
-        done
-    }
-
     /// Once a second: silent admin connections go, suppressed warnings are summed up.
     pub fn housekeeping(&mut self, now: Now) {
         self.desk.rejects.summarise(now.us / 1000);
@@ -581,55 +470,17 @@ impl<S: Stream> Hub<S> {
         }
     }
 
-    /// The end: whoever is still here will not be told any more.
-    pub fn close_all(&mut self, now: Now) {
-        for slot in self.table.slots() {
+    /// Closes the admin connection that has been silent for longest.
+    pub fn drop_oldest_admin(&mut self, now: Now) {
+        let admins = self.table.iter().filter(|(_, conn)| conn.is_admin());
+        if let Some((slot, _)) = admins.min_by_key(|(_, conn)| conn.touched_us) {
             self.remove(slot, now);
         }
-    }
-
-    pub fn tcp_connections(&self) -> usize {
-        self.table.len() - self.admins
-    }
-
-    pub fn admin_connections(&self) -> usize {
-        self.admins
-    }
-
-    pub fn stats(&self) -> HubStats {
-        let mut stats = HubStats {
-            tcp_connections: self.tcp_connections(),
-            health_connections: self.admins,
-            paused_seconds: self.paused_us as f64 / 1e6,
-            held_bytes: self.desk.partial_held(),
-            rejects: self.desk.rejects.by_reason(),
-            unread_bytes: self.unread_bytes,
-            ..HubStats::default()
-        };
-        for (_, conn) in self.table.iter() {
-            let reason = match conn.wait {
-                Wait::Turn if self.blocked && !conn.is_admin() => "queue",
-                Wait::Lane => "lane",
-                Wait::Answers => "answers",
-                _ => continue,
-            };
-            match reason {
-                "queue" => stats.paused_queue += 1,
-                "lane" => stats.paused_lane += 1,
-                _ => stats.paused_answers += 1,
-            }
-            if stats.paused.len() < HubStats::MAX_NAMED {
-                stats.paused.push((conn.stream.peer(), reason));
-            }
-        }
-        stats
     }
 }
 
 #[cfg(test)]
-#[path = "hub_tests.rs"]
 mod tests;
 
 #[cfg(test)]
-#[path = "drain_tests.rs"]
 mod drain_tests;

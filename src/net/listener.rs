@@ -14,6 +14,8 @@ const BACKLOG: i32 = 4096;
 /// A peer that vanished without a word is noticed after about this time without traffic.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(120);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
+/// SO_SNDBUF: answers are small, and the kernel's own tuning would keep 4 MiB for each peer that does not read them.
+const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// Pause after the kernel had no descriptor or memory left, in microseconds.
 const EXHAUSTED_PAUSE_US: u64 = 100_000;
 /// Connections taken in one turn at most.
@@ -41,11 +43,12 @@ pub enum Accepted {
 }
 
 impl Listener {
-    /// Binds and listens. `recv_buffer_bytes`, no delay and keepalive are inherited by what is accepted.
+    /// Binds and listens. Both buffer sizes, no delay and keepalive are inherited by what is accepted.
     pub fn bind(address: SocketAddr, recv_buffer_bytes: usize) -> io::Result<Self> {
         let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.set_recv_buffer_size(recv_buffer_bytes)?;
+        socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
         socket.set_tcp_nodelay(true)?;
         socket.set_keepalive(true)?;
         socket.set_tcp_keepalive(

@@ -22,7 +22,7 @@ use crate::session::{AdminView, Now};
 const WAKER: Token = Token(usize::MAX);
 const TCP: Token = Token(usize::MAX - 1);
 const HEALTH: Token = Token(usize::MAX - 2);
-/// Health connections at once; they do not count against the senders' limit.
+/// Health connections at once, the one silent for longest makes room for the next; they do not count against the senders' limit.
 const MAX_HEALTH_CONNECTIONS: usize = 64;
 /// Slots that no sender gets: health connections, slots at rest, the embedding host.
 const SPARE_SLOTS: usize = 256;
@@ -213,7 +213,7 @@ impl Poller {
             || self.hub.has_reports()
             || (self.may_accept_tcp()
                 && self.tcp.as_ref().is_some_and(|listener| listener.wants_turn(now_us)))
-            || (self.may_accept_health() && self.health.as_ref().is_some_and(|l| l.wants_turn(now_us)))
+            || self.health.as_ref().is_some_and(|listener| listener.wants_turn(now_us))
     }
 
     fn next_deadline_us(&self) -> u64 {
@@ -255,10 +255,6 @@ impl Poller {
         self.hub.tcp_connections() < self.max_connections
     }
 
-    fn may_accept_health(&self) -> bool {
-        self.hub.admin_connections() < MAX_HEALTH_CONNECTIONS
-    }
-
     /// Phase "accept".
     fn accept_turn(&mut self, now: Now) {
         for _ in 0..Listener::turn_size() {
@@ -283,9 +279,13 @@ impl Poller {
                 }
             }
         }
-        while self.may_accept_health() {
+        for _ in 0..MAX_HEALTH_CONNECTIONS {
             let Some(listener) = self.health.as_mut().filter(|l| l.wants_turn(now.us)) else { break };
             let Accepted::Connection(socket) = listener.accept(now.us) else { break };
+            // Or a few silent connections would keep every probe out.
+            if self.hub.admin_connections() >= MAX_HEALTH_CONNECTIONS {
+                self.hub.drop_oldest_admin(now);
+            }
             let registry = self.poll.registry();
             let result = self.hub.add_admin(socket, now, |socket, slot, generation| {
                 register(registry, socket, slot, generation)

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::*;
@@ -282,4 +283,24 @@ fn nobody_stands_in_line_twice() {
     }
     assert_eq!(peer.got(), "+ 1\n+ 2\n+ 3\n+ 4\n+ 5\n");
     assert_eq!(world.hub.ready.len(), 1);
+}
+
+/// Silent connections do not keep a probe out: the one that has been silent for longest goes.
+#[test]
+fn the_longest_silent_admin_connection_makes_room() {
+    let mut world = World::new(10, 16 << 20);
+    let connections: Vec<_> = (0..3).map(|_| world.connect_admin()).collect();
+    for ((peer, slot, generation), us) in connections.iter().zip([3_000, 2_000, 4_000]) {
+        peer.send("GET /he");
+        world.hub.readable(*slot, *generation, false);
+        world.hub.serve_admins(&Page(String::new()), Now { us, ..NOW });
+    }
+    world.hub.drop_oldest_admin(NOW);
+    let left: Vec<_> =
+        connections.iter().filter(|(_, slot, _)| world.hub.table.get(*slot).is_some()).collect();
+    assert_eq!(
+        left.iter().map(|(_, slot, _)| *slot).collect::<Vec<_>>(),
+        [connections[0].1, connections[2].1]
+    );
+    assert_eq!(world.hub.admin_connections(), 2);
 }

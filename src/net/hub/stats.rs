@@ -1,0 +1,71 @@
+//! What the hub shows of its connections; counted when somebody asks.
+
+use std::net::SocketAddr;
+
+use super::{Hub, Wait};
+use crate::net::stream::Stream;
+
+/// What the connections look like, for metrics and the state dump.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HubStats {
+    pub tcp_connections: usize,
+    pub health_connections: usize,
+    /// Paused connections: the buffer is full, their lane is full, they do not read their answers.
+    pub paused_queue: usize,
+    pub paused_lane: usize,
+    pub paused_answers: usize,
+    pub paused_seconds: f64,
+    /// Bytes of messages and answers held over all connections.
+    pub held_bytes: usize,
+    pub rejects: Vec<(&'static str, u64)>,
+    pub unread_bytes: u64,
+    pub accepted_connections: u64,
+    pub health_accepted: u64,
+    pub accept_errors: u64,
+    pub loop_turns: u64,
+    /// Paused connections by name, at most [`HubStats::MAX_NAMED`] of them (G7).
+    pub paused: Vec<(SocketAddr, &'static str)>,
+}
+
+impl HubStats {
+    pub const MAX_NAMED: usize = 100;
+}
+
+impl<S: Stream> Hub<S> {
+    pub fn tcp_connections(&self) -> usize {
+        self.table.len() - self.admins
+    }
+
+    pub fn admin_connections(&self) -> usize {
+        self.admins
+    }
+
+    pub fn stats(&self) -> HubStats {
+        let mut stats = HubStats {
+            tcp_connections: self.tcp_connections(),
+            health_connections: self.admins,
+            paused_seconds: self.paused_us as f64 / 1e6,
+            held_bytes: self.desk.partial_held(),
+            rejects: self.desk.rejects.by_reason(),
+            unread_bytes: self.unread_bytes,
+            ..HubStats::default()
+        };
+        for (_, conn) in self.table.iter() {
+            let reason = match conn.wait {
+                Wait::Turn if self.blocked && !conn.is_admin() => "queue",
+                Wait::Lane => "lane",
+                Wait::Answers => "answers",
+                _ => continue,
+            };
+            match reason {
+                "queue" => stats.paused_queue += 1,
+                "lane" => stats.paused_lane += 1,
+                _ => stats.paused_answers += 1,
+            }
+            if stats.paused.len() < HubStats::MAX_NAMED {
+                stats.paused.push((conn.stream.peer(), reason));
+            }
+        }
+        stats
+    }
+}
