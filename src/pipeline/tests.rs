@@ -10,9 +10,9 @@ const GOOD: &str = r#"{"lb":"global","player":"player-000042","score":9001,"ts_m
 fn accepted(line: impl AsRef<[u8]>) -> (String, pb::ScoreUpdate) {
     let line = line.as_ref();
     let mut out = b"before".to_vec();
-    let mut copy = line.to_vec();
+    let copy = line.to_vec();
     let encoded = Pipeline::new(ValueFormat::Protobuf)
-        .line(&mut copy, NOW, &mut out)
+        .line(&copy, NOW, &mut out)
         .unwrap_or_else(|rejection| panic!("{rejection:?}: {}", line.escape_ascii()));
     assert_eq!(copy, line, "the line is left as it was");
     let (key, value) = record(&out[6..], encoded);
@@ -30,11 +30,11 @@ fn rejected(line: impl AsRef<[u8]>, expected: Rejection) {
     let line = line.as_ref();
     let mut pipeline = Pipeline::new(ValueFormat::Protobuf);
     let mut out = b"before".to_vec();
-    let mut copy = line.to_vec();
-    assert_eq!(pipeline.line(&mut copy, NOW, &mut out), Err(expected), "{}", line.escape_ascii());
+    let copy = line.to_vec();
+    assert_eq!(pipeline.line(&copy, NOW, &mut out), Err(expected), "{}", line.escape_ascii());
     assert_eq!(out, b"before");
     assert_eq!(copy, line, "the line is left as it was");
-    assert!(pipeline.line(&mut GOOD.as_bytes().to_vec(), NOW, &mut out).is_ok());
+    assert!(pipeline.line(GOOD.as_bytes(), NOW, &mut out).is_ok());
 }
 
 fn update(lb: &str, player: &str, score: i64, ts_ms: i64) -> pb::ScoreUpdate {
@@ -291,7 +291,7 @@ fn nesting_is_bounded() {
 fn a_missing_time_is_now() {
     let mut out = Vec::new();
     let encoded = Pipeline::new(ValueFormat::Protobuf)
-        .line(&mut br#"{"lb":"g","player":"p","score":1}"#.to_vec(), -5, &mut out)
+        .line(br#"{"lb":"g","player":"p","score":1}"#, -5, &mut out)
         .unwrap();
     assert_eq!(pb::ScoreUpdate::decode(record(&out, encoded).1).unwrap().timestamp_ms, 0);
 }
@@ -410,7 +410,7 @@ fn values_equal_what_the_libraries_encode() {
         assert_eq!(read, serde_json::json!({"lb": lb, "player": player, "score": score, "ts_ms": ts_ms}));
         // What we write we also read, and write alike.
         let mut again = Vec::new();
-        json_pipeline.line(&mut value.to_vec(), NOW, &mut again).unwrap();
+        json_pipeline.line(value, NOW, &mut again).unwrap();
         assert_eq!(again, out);
     }
 }
