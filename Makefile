@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 600
 SIM_SEEDS ?= 0
 SIZE_MAX_BYTES := 4000000
 
-tests := $(sort $(basename $(notdir $(wildcard tests/*.rs))))
+tests := $(sort $(basename $(notdir $(wildcard tests/*.rs))) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)))
 real_tests := $(filter real_%,$(tests))
 short_tests := $(filter-out real_%,$(tests))
 

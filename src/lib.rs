@@ -11,3 +11,8 @@ pub mod net;
 pub mod pipeline;
 pub mod session;
 pub mod wire;
+
+/// The README's example, compiled and run with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -6,7 +6,7 @@ mod support;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use gateway::flood::Flood;
+use gateway::flood::{Flood, assert_each_ordered, first_score};
 use gateway::{
     assert_ordered_by_player, await_readiness, await_stored, cluster, distinct_scores, line, lines, outcome,
     paused, serving, stop, topic,
@@ -41,7 +41,7 @@ fn paused_seconds(sluice: &Sluice) -> f64 {
 fn an_outage_under_a_flood_pauses_and_resumes() {
     let mut broker = cluster(3);
     let sluice = serving(&broker, &[("BUFFER_MAX_MSGS", "2000"), ("METRICS_INTERVAL", "1s")]);
-    let floods: Vec<Flood> = (0..8).map(|number| Flood::start(&sluice, number << 32)).collect();
+    let floods: Vec<Flood> = (0..8).map(|number| Flood::start(&sluice, first_score(number))).collect();
     await_stored(&sluice, 20_000);
     broker.command("down all");
     let before = stalled(&floods);
@@ -73,6 +73,7 @@ fn an_outage_under_a_flood_pauses_and_resumes() {
     assert_eq!(paused(&sluice, "queue"), 0);
     stop(sluice).assert_clean(total);
     let stored = topic(&broker);
+    assert_each_ordered(&stored, 8);
     let distinct = stored.iter().map(|one| one.update.score as u64).collect::<std::collections::HashSet<_>>();
     assert!(
         sent.iter().all(|sent| sent.scores.clone().all(|score| distinct.contains(&score))),
@@ -134,7 +135,7 @@ fn the_byte_mark_pauses_too() {
 fn a_flood_does_not_starve_a_quiet_sender() {
     let broker = cluster(1);
     let sluice = serving(&broker, &[("BUFFER_MAX_MSGS", "1000")]);
-    let floods: Vec<Flood> = (0..4).map(|number| Flood::start(&sluice, number << 32)).collect();
+    let floods: Vec<Flood> = (0..4).map(|number| Flood::start(&sluice, first_score(number))).collect();
     await_stored(&sluice, 5_000);
     let mut quiet = gateway::acks::AckSender::connect(&sluice);
     let start = Instant::now();

@@ -6,6 +6,7 @@ mod support;
 use std::net::TcpListener;
 
 use gateway::{TOPIC, cluster, line, listening, stop};
+use rlimit::Resource;
 use support::{Sluice, eventually};
 
 /// Conventions, "Signals and exit": a bad configuration is exit 2 with all faults at once, each naming variable, value
@@ -86,7 +87,8 @@ fn the_embedded_broker_needs_nothing_else() {
 #[test]
 fn client_properties_pass_through() {
     let broker = cluster(1);
-    let sluice = listening(&broker, &[("KAFKA_CONF_LINGER_MS", "77"), ("KAFKA_CONF_CLIENT_ID", "mine")]);
+    let env = [("KAFKA_CONF_LINGER_MS", "77"), ("KAFKA_LINGER_MS", "0"), ("KAFKA_CONF_CLIENT_ID", "mine")];
+    let sluice = listening(&broker, &env);
     let warning = sluice.await_log("config.warning");
     assert!(warning.contains("KAFKA_CONF_LINGER_MS"), "{warning}");
     sluice.await_ready();
@@ -95,4 +97,19 @@ fn client_properties_pass_through() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("KAFKA_CONF_NO_SUCH_PROPERTY"), "{said}");
+}
+
+/// The soft limit of open files is raised at start as far as MAX_CONNECTIONS needs and the hard limit allows.
+#[test]
+fn the_limit_of_open_files_is_raised() {
+    let (_, hard) = Resource::NOFILE.get().unwrap();
+    Resource::NOFILE.set(256, hard).unwrap(); // this process's, and so what the gateway inherits
+    let broker = cluster(1);
+    let sluice = listening(&broker, &[("MAX_CONNECTIONS", "1000")]);
+    let (mut soft, mut inherited) = (0, 0);
+    let limits = Some((&mut soft, &mut inherited));
+    rlimit::prlimit(sluice.pid() as i32, Resource::NOFILE, None, limits).unwrap();
+    assert!(soft > 1000 || soft == hard, "soft {soft}, hard {hard}");
+    assert_eq!(inherited, hard);
+    stop(sluice).assert_clean(0);
 }

@@ -125,7 +125,7 @@ fn json_logs_are_one_object_a_line() {
     sluice.send_lines(&[line("p", 1)]);
     await_stored(&sluice, 1);
     eventually(PATIENCE, "both are refused", || outcome(&sluice, "rejected") == 2);
-    sluice.await_log("METRICS");
+    sluice.await_log(r#""published":1,"#);
     drop(rude);
     sluice.signal(signal_hook::consts::SIGUSR1);
     sluice.await_log("phase");
@@ -152,7 +152,7 @@ fn json_logs_are_one_object_a_line() {
         (&refused["level"], &refused["component"], &refused["fields"]["reason"]),
         (&"warn".into(), &"tcp".into(), &"not_utf8".into())
     );
-    assert_eq!(with("METRICS")["fields"]["published"], 1);
+    assert!(with("METRICS")["fields"]["published"].is_u64());
     sluice.signal(signal_hook::consts::SIGTERM);
     assert_eq!(sluice.wait().0, 0);
 }

@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use gateway::acks::{AckSender, Told};
-use gateway::flood::Flood;
+use gateway::flood::{Flood, assert_each_ordered, first_score};
 use gateway::{
     assert_ordered_by_player, await_readiness, await_stored, cluster, distinct_scores, ended, line, lines,
     paused, serving, stop, topic,
@@ -145,7 +145,7 @@ fn unread_bytes_are_counted_exactly() {
 fn sigterm_at_full_speed_stores_what_was_read() {
     let broker = cluster(3);
     let sluice = serving(&broker, &[]);
-    let floods: Vec<Flood> = (0..16).map(|number| Flood::start(&sluice, number << 32)).collect();
+    let floods: Vec<Flood> = (0..16).map(|number| Flood::start(&sluice, first_score(number))).collect();
     await_stored(&sluice, 50_000);
     let end = stop(sluice);
     end.assert_balanced();
@@ -153,11 +153,11 @@ fn sigterm_at_full_speed_stores_what_was_read() {
     assert_eq!(clean, [0; 4], "{end:?}");
     assert_eq!(end.code, i32::from(end.of("unread_bytes") > 0), "{end:?}");
     let stored = topic(&broker);
-    assert_ordered_by_player(&stored);
+    assert_each_ordered(&stored, 16);
     let scores: HashSet<u64> = stored.iter().map(|one| one.update.score as u64).collect();
     assert_eq!(scores.len() as u64, end.of("stored"));
     for (number, flood) in floods.into_iter().enumerate() {
-        let (first, sent) = ((number as u64) << 32, flood.finish());
+        let (first, sent) = (first_score(number), flood.finish());
         assert!(sent.cut_off, "the gateway has closed the connection");
         let arrived = scores.iter().filter(|score| *score >> 32 == number as u64).count() as u64;
         // The line that the cut went through may have arrived whole: the sender cannot know.

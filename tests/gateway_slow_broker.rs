@@ -60,7 +60,7 @@ fn connections_on_healthy_lanes_keep_their_rate() {
     let players: Vec<String> = (0..60).map(|number| format!("p{number}")).collect();
     let healthy =
         |player: &&String| leaders[partition_of(murmur2(player.as_bytes()), PARTITIONS) as usize] != SLOW;
-    let safe: Vec<String> = players.iter().filter(healthy).map(|player| format!("{player}")).collect();
+    let safe: Vec<String> = players.iter().filter(healthy).map(|player| (*player).clone()).collect();
     assert!(safe.len() < players.len());
 
     let sluice = serving(&broker, &[]);

@@ -66,6 +66,7 @@ impl Face {
             memory_accounted_bytes: (budget.bytes() + stats.held_bytes) as u64,
             memory_worst_case_bytes: self.memory_worst_case,
             record_ack: self.shared.latency.snapshot(),
+            resume: self.shared.resume.snapshot(),
             brokers_up: board.brokers_up.get(),
             brokers_down: board.brokers_down.get(),
             broker_rtt: round_trips
@@ -162,8 +163,8 @@ impl Host for Face {
     fn dump(&mut self, stats: &HubStats) {
         let mut text = String::new();
         self.state_text(stats, &mut text);
-        for line in text.lines() {
-            log::info!(target: "gateway", "{line}");
+        for (part, pairs) in text.lines().filter_map(|line| line.split_once(' ')) {
+            log::info!(target: "gateway", "gateway.state part={part} {pairs}");
         }
     }
 

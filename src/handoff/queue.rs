@@ -32,6 +32,10 @@ pub struct Shared {
     pub board: Board,
     /// Acceptance to receipt.
     pub latency: Histogram,
+    /// Low mark to connections read again.
+    pub resume: Histogram,
+    /// 0, or the moment (gateway's clock, microseconds) at which the low mark was reached during a pause.
+    low_mark_us: AtomicU64,
     /// The poll thread wants to hear of the low mark.
     pub paused: AtomicBool,
     /// The poll thread wants to hear when the channel has room again.
@@ -51,12 +55,19 @@ impl Shared {
             ledger: Ledger::default(),
             board: Board::default(),
             latency: Histogram::default(),
+            resume: Histogram::default(),
+            low_mark_us: AtomicU64::new(0),
             paused: AtomicBool::new(false),
             channel_was_full: AtomicBool::new(false),
             closing_us: AtomicU64::new(0),
             inlet: Inlet::default(),
             hosts: HostReceipts::default(),
         })
+    }
+
+    /// The moment noted for the pause that has just ended, once.
+    pub fn take_low_mark(&self) -> Option<u64> {
+        Some(self.low_mark_us.swap(0, SeqCst)).filter(|at| *at != 0)
     }
 
     /// Nothing more will be sent: deliver what there is until `deadline_us`, then account for the rest and end.
@@ -120,7 +131,7 @@ impl Inlet {
 /// Which lanes (partitions) take records; the poll thread parks a record of a lane that does not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LaneView {
-    /// Empty until the partition count is known: then everything is taken and waits on our side.
+    /// One entry a partition; empty while no lane is full, which is nearly always.
     pub full: Vec<bool>,
 }
 
@@ -324,10 +335,16 @@ impl KafkaEnd {
                 _ => wanted = true,
             }
         }
-        if !wanted && self.shared.paused.load(SeqCst) && self.shared.budget.is_low() {
-            wanted = self.shared.paused.swap(false, SeqCst);
-        }
         if wanted {
+            self.poll_bell.ring(true);
+        }
+    }
+
+    /// Room was given back: wakes the poll thread at once if that ends a pause. `now_us` is asked for only then.
+    pub fn end_pause(&self, now_us: impl FnOnce() -> u64) {
+        let shared = &self.shared;
+        if shared.paused.load(SeqCst) && shared.budget.is_low() && shared.paused.swap(false, SeqCst) {
+            shared.low_mark_us.store(now_us().max(1), SeqCst);
             self.poll_bell.ring(true);
         }
     }

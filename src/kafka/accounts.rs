@@ -79,6 +79,7 @@ impl Accounts {
             shared.board.last_delivery_unix_ms.set(unix_ms().max(0) as u64);
         }
         shared.budget.give_back(run.records, run.bytes);
+        self.end.end_pause(|| self.clock.now_us());
     }
 
     /// Writes the first few failures of each kind to the log (S0-E3), the rest as a sum.

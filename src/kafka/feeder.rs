@@ -84,13 +84,7 @@ impl Feeder {
             let pick = self.sorted[position];
             let batch = &self.gathered[pick.batch as usize];
             let record = &batch.records()[pick.record as usize];
-            let entry = Entry {
-                token: record.token,
-                hash: record.hash,
-                accepted_us: batch.accepted_us(),
-                key: batch.key(record),
-                value: batch.value(record),
-            };
+            let entry = Entry::of(batch, record);
             if code == Code::RD_KAFKA_RESP_ERR__QUEUE_FULL {
                 lanes.hold_back(pick.lane, entry);
             } else {

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use crate::handoff::Token;
+use crate::handoff::{Batch, Record, Token};
 
 /// A record that waits, or is about to.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,19 @@ pub struct Entry<'a> {
     pub accepted_us: u64,
     pub key: &'a [u8],
     pub value: &'a [u8],
+}
+
+impl<'a> Entry<'a> {
+    /// A batch's record as it would wait.
+    pub fn of(batch: &'a Batch, record: &Record) -> Self {
+        Self {
+            token: record.token,
+            hash: record.hash,
+            accepted_us: batch.accepted_us(),
+            key: batch.key(record),
+            value: batch.value(record),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -162,11 +162,16 @@ impl Native {
             }
             sys::RD_KAFKA_EVENT_ERROR => {
                 // SAFETY: an error event holds a code, a flag and a NUL-terminated text that live as long as it.
-                // The code of a fatal one is that of its cause, so that only the flag tells.
-                let (code, reason, fatal) = unsafe {
-                    let reason = text_of(sys::rd_kafka_event_error_string(event));
-                    (sys::rd_kafka_event_error(event), reason, sys::rd_kafka_event_error_is_fatal(event) != 0)
+                let (code, fatal, reason) = unsafe {
+                    let fatal = sys::rd_kafka_event_error_is_fatal(event) != 0;
+                    (
+                        sys::rd_kafka_event_error(event),
+                        fatal,
+                        text_of(sys::rd_kafka_event_error_string(event)),
+                    )
                 };
+                // A fatal error carries the broker's code; the client's own code for it counts as well.
+                let fatal = fatal || code == Code::RD_KAFKA_RESP_ERR__FATAL;
                 show(Event::Error { code, reason: &reason, fatal });
             }
             sys::RD_KAFKA_EVENT_LOG => {

@@ -30,12 +30,15 @@ const SLEEP_MS: i32 = 250;
 const SHORT_SLEEP_MS: i32 = 20;
 /// Events served before batches get their turn.
 const EVENTS_A_TURN: usize = 64;
-/// Records inside the client library without any report for so long: Kafka is stuck.
-const STUCK_US: u64 = 10_000_000;
+/// Records inside the client library without any report for so long: Kafka is stuck, and readiness falls within the
+/// three seconds that it promises. A topic that was deleted shows in no other way for half a minute.
+const STUCK_US: u64 = 2_500_000;
 /// How long purged records may take to come back as reports.
 const PURGE_US: u64 = 3_000_000;
 /// Client errors are counted by code, client log lines by level behind these.
 const ERROR_KINDS: usize = 64;
+/// Time between two lines about records that expired, in microseconds.
+const EXPIRED_US: u64 = 1_000_000;
 /// Pause before a producer that could not be built is tried again.
 const REBUILD_PAUSE: Duration = Duration::from_millis(500);
 
@@ -105,10 +108,15 @@ struct Desk {
     /// Moment of the last sign that records get through.
     progress_us: u64,
     is_fatal: bool,
+    /// Why the client library gives records up unsent. Unless we make it do so, their partition has gone.
+    purged: Cause,
     shown_ready: Option<&'static str>,
     full: Vec<bool>,
     errors: Throttle,
     next_look_us: u64,
+    /// Records that expired and stand in no log line yet.
+    expired: u64,
+    next_expired_us: u64,
     timeout_us: u64,
     logs_deliveries: bool,
 }
@@ -126,10 +134,13 @@ impl Desk {
             inside: 0,
             progress_us: 0,
             is_fatal: false,
+            purged: Cause::UnknownTopic,
             shown_ready: None,
             full: Vec::new(),
             errors: Throttle::default(),
             next_look_us: 0,
+            expired: 0,
+            next_expired_us: 0,
             timeout_us: options.delivery_timeout.as_micros() as u64,
             logs_deliveries: log::log_enabled!(target: "kafka", log::Level::Debug),
         }
@@ -139,15 +150,15 @@ impl Desk {
         match event {
             Event::Deliveries(deliveries) => {
                 let before = self.inside;
-                let is_closing = self.accounts.end.shared.closing_us().is_some();
                 for delivery in deliveries.iter() {
                     self.inside = self.inside.saturating_sub(1);
                     self.lanes.ended(delivery.partition);
-                    let (outcome, mut cause) = judge(delivery.code, delivery.persistence);
-                    if cause == Cause::ShuttingDown && !is_closing {
-                        // Purged because the producer turned fatal: the gateway goes on.
-                        cause = Cause::ProducerLost;
-                    }
+                    let (outcome, cause) = match judge(delivery.code, delivery.persistence) {
+                        // A client that turns fatal purges what it has not sent: the gateway goes on.
+                        (outcome, Cause::ShuttingDown) if self.is_fatal => (outcome, Cause::ProducerLost),
+                        (outcome, Cause::ShuttingDown) => (outcome, self.purged),
+                        ended => ended,
+                    };
                     if outcome != Outcome::Stored {
                         self.accounts.complain(delivery.key, outcome, cause);
                     } else if self.logs_deliveries {
@@ -223,15 +234,18 @@ impl Desk {
     }
 
     fn expire(&mut self, before_us: u64, cause: Cause) {
-        let accounts = &mut self.accounts;
-        let mut expired = 0;
+        let (accounts, expired) = (&mut self.accounts, &mut self.expired);
         self.lanes.expire(before_us, |token, bytes| {
-            expired += 1;
+            *expired += 1;
             accounts.note(token, bytes, Outcome::NotStored, cause);
         });
         accounts.book();
-        if expired > 0 {
-            log::error!(target: "kafka", "publish.error code={} outcome=not_stored records={expired}", cause.code());
+        // In an outage some expire in every turn: one line a second says how many.
+        let now_us = self.clock.now_us();
+        if self.expired > 0 && (now_us >= self.next_expired_us || before_us == u64::MAX) {
+            self.next_expired_us = now_us + EXPIRED_US;
+            let records = std::mem::take(&mut self.expired);
+            log::error!(target: "kafka", "publish.error code={} outcome=not_stored records={records}", cause.code());
         }
     }
 
@@ -391,7 +405,7 @@ impl Worker {
         board.ready.store(false, std::sync::atomic::Ordering::SeqCst);
         *lock(&board.phase) = "producer_lost";
         log::error!(target: "kafka", "producer.rebuild inside={}", self.desk.inside);
-        self.empty_producer();
+        self.empty_producer(Cause::ProducerLost);
         self.native = None;
         self.desk.lanes.settle();
         self.desk.lanes.mark_down(None);
@@ -401,8 +415,9 @@ impl Worker {
     }
 
     /// Purges the producer and serves reports until nothing is inside.
-    fn empty_producer(&mut self) {
+    fn empty_producer(&mut self, cause: Cause) {
         let Some(native) = &mut self.native else { return };
+        self.desk.purged = cause;
         native.purge();
         let desk = &mut self.desk;
         let until_us = desk.clock.now_us() + PURGE_US;
@@ -416,6 +431,7 @@ impl Worker {
             desk.accounts.end.shared.ledger.credit(Outcome::Unknown, desk.inside as u64);
             desk.inside = 0;
         }
+        desk.purged = Cause::UnknownTopic;
     }
 
     fn is_done(&self, now_us: u64) -> bool {
@@ -436,7 +452,7 @@ impl Worker {
             self.feeder.feed(&mut self.desk.accounts, &mut self.desk.lanes, None::<&mut Native>);
         }
         self.desk.expire(u64::MAX, Cause::ShuttingDown);
-        self.empty_producer();
+        self.empty_producer(Cause::ShuttingDown);
         self.native = None;
         self.desk.show(false);
         self.desk.accounts.end.publish();

@@ -99,6 +99,11 @@ fn records(s: &Snapshot, text: &mut Exposition<'_>) {
         "Time from a record's acceptance to its receipt from Kafka.",
         &s.record_ack,
     );
+    text.histogram_seconds(
+        "gateway_resume_seconds",
+        "Time from the buffer's low mark to the first turn after paused connections were read again.",
+        &s.resume,
+    );
 }
 
 fn queue(s: &Snapshot, text: &mut Exposition<'_>) {

@@ -97,6 +97,8 @@ pub struct Snapshot {
     pub memory_worst_case_bytes: u64,
     /// From a record's acceptance to its receipt.
     pub record_ack: HistogramSnapshot,
+    /// From the low mark to paused connections having been read again.
+    pub resume: HistogramSnapshot,
 
     pub brokers_up: u64,
     pub brokers_down: u64,

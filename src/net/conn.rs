@@ -6,9 +6,13 @@ use super::desk::Desk;
 use super::stream::Stream;
 use crate::handoff::PollEnd;
 use crate::session::{AdminSession, AdminView, Now, OUT_BYTES_MAX, Stop, TcpSession};
+use crate::wire::ack::{self, Answer};
 
 /// Answers are made until this many bytes wait to be written; a peer that does not read keeps no more of us.
 pub const OUT_LIMIT_BYTES: usize = 1 << 10;
+
+/// Unread bytes of one connection are counted up to here: a sender at full speed could go on for ever.
+const UNREAD_LIMIT_BYTES: u64 = 4 << 20;
 
 /// Who speaks on a connection.
 pub enum Session {
@@ -54,6 +58,8 @@ pub struct Conn<S> {
     pub wait: Wait,
     /// The kernel said that the peer has finished; there may be bytes before that end.
     pub half_closed: bool,
+    /// The kernel said that the connection failed: half a message before that is none.
+    pub is_broken: bool,
     /// Bytes read and not taken: the start of a message, or whole ones that found no room.
     partial: Vec<u8>,
     /// `partial` holds whole messages.
@@ -73,6 +79,7 @@ impl<S: Stream> Conn<S> {
             generation,
             wait: Wait::Bytes,
             half_closed: false,
+            is_broken: false,
             partial: Vec::new(),
             has_work: false,
             ended: false,
@@ -104,7 +111,7 @@ impl<S: Stream> Conn<S> {
             Err(_) => return After::Gone,
         };
         let is_short = count < desk.read_area().len();
-        self.ended = count == 0 || (tight && self.half_closed && is_short);
+        self.ended = count == 0 || (tight && self.half_closed && is_short && !self.is_broken);
         let tail = self.partial.len();
         let (consumed, stop) = {
             let Session::Tcp(session) = &mut self.session else { return After::Gone };
@@ -134,6 +141,7 @@ impl<S: Stream> Conn<S> {
         match stop {
             Some(stop) => After::Stopped(stop),
             None if self.ended => After::Ended,
+            None if is_short && tight && self.is_broken => After::Gone,
             None if is_short && !self.half_closed => After::Idle,
             None => After::Again,
         }
@@ -144,7 +152,7 @@ impl<S: Stream> Conn<S> {
         let Session::Tcp(session) = &mut self.session else { return After::Gone };
         let peer = self.stream.peer();
         let (consumed, stop) =
-            desk.feed(session, &mut self.partial, self.ended, (slot, self.generation), end, now, &peer);
+            desk.feed(session, &self.partial, self.ended, (slot, self.generation), end, now, &peer);
         desk.release(&mut self.partial, consumed);
         self.has_work = stop.is_some();
         match stop {
@@ -230,13 +238,52 @@ impl<S: Stream> Conn<S> {
         }
     }
 
+    /// The peer has finished, and all that it sent was read.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     pub fn is_admin(&self) -> bool {
         matches!(self.session, Session::Admin(_))
     }
 
-    /// Bytes of whole messages read and not taken.
-    pub fn work_bytes(&self) -> usize {
-        if self.has_work { self.partial.len() } else { 0 }
+    /// Not-stored messages that this sender has not been told of: answers not made, or not written to their end.
+    pub fn untold(&mut self) -> u64 {
+        let written = self.written;
+        let mut end = 0;
+        let lines = self.out.split_inclusive(|byte| *byte == b'\n').filter(|line| {
+            end += line.len();
+            end > written && matches!(ack::parse(line), Ok(Answer::Retry { .. }))
+        });
+        let unwritten = lines.count() as u64;
+        self.tcp().map_or(0, |session| session.untold() + unwritten)
+    }
+
+    /// Nothing more is read: bytes that are left, here and in the kernel. The start of a message whose end has
+    /// not come is none of them.
+    pub fn leave_unread(&mut self, area: &mut [u8]) -> u64 {
+        let mut left = 0;
+        let mut may_be_whole = self.has_work;
+        while left < UNREAD_LIMIT_BYTES {
+            match self.stream.peek(area) {
+                Ok(0) => {
+                    may_be_whole = true;
+                    break;
+                }
+                Ok(count) => {
+                    left += count as u64;
+                    if self.stream.discard(count).is_err() {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        match may_be_whole || left > 0 {
+            true => left + self.partial.len() as u64,
+            false => 0,
+        }
     }
 
     /// Whether answers wait for the peer to read.

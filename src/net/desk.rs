@@ -129,8 +129,8 @@ impl Desk {
         now: Now,
         peer: &dyn Display,
     ) -> (usize, Option<Stop>) {
-        let mut stage = std::mem::take(&mut self.stage);
-        let result = self.feed(session, &mut stage[range], eof, address, end, now, peer);
+        let stage = std::mem::take(&mut self.stage);
+        let result = self.feed(session, &stage[range], eof, address, end, now, peer);
         self.stage = stage;
         result
     }
@@ -140,7 +140,7 @@ impl Desk {
     pub fn feed(
         &mut self,
         session: &mut TcpSession,
-        input: &mut [u8],
+        input: &[u8],
         eof: bool,
         address: (u32, u16),
         end: &mut PollEnd,
@@ -163,7 +163,7 @@ impl Desk {
                 peer,
             };
             let Progress { consumed: more, stop } =
-                session.receive(&mut input[consumed..], eof, address, &mut intake);
+                session.receive(&input[consumed..], eof, address, &mut intake);
             consumed += more;
             if stop != Some(Stop::Batch) || !end.submit() {
                 return (consumed, stop);

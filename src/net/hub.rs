@@ -23,6 +23,10 @@ const TURN_RECORDS: usize = 8192;
 /// An admin connection that says nothing for so long is closed, in microseconds.
 const ADMIN_IDLE_US: u64 = 30_000_000;
 
+/// Reads that count what a closing connection still holds, at most: more than a receive buffer, and an end to the
+/// chase after a sender that goes on.
+const READS_AWAY: usize = 256;
+
 /// What the connections look like, for metrics and the state dump.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HubStats {
@@ -74,9 +78,13 @@ pub struct Hub<S> {
     /// No room: nobody is read until the low mark.
     blocked: bool,
     draining: bool,
+    /// The drain reads no more: what still comes is counted, not taken.
+    stopped: bool,
     paused_us: u64,
     last_turn_us: u64,
     unread_bytes: u64,
+    /// When the low mark ended the last pause, until the next turn.
+    resumed: Option<u64>,
 }
 
 impl<S: Stream> Hub<S> {
@@ -104,9 +112,11 @@ impl<S: Stream> Hub<S> {
             admins: 0,
             blocked: false,
             draining: false,
+            stopped: false,
             paused_us: 0,
             last_turn_us: 0,
             unread_bytes: 0,
+            resumed: None,
         }
     }
 
@@ -166,6 +176,13 @@ impl<S: Stream> Hub<S> {
                 true => self.admin_ready.push(slot),
                 false => self.ready.push_back(slot),
             }
+        }
+    }
+
+    /// The kernel reported a connection broken: what it still holds is read, and its end is not the peer's.
+    pub fn broken(&mut self, slot: u32, generation: u16) {
+        if let Some(conn) = self.table.at(slot, generation) {
+            conn.is_broken = true;
         }
     }
 
@@ -243,8 +260,17 @@ impl<S: Stream> Hub<S> {
     /// Phases "read" and "submit": one fair turn over the ready connections.
     pub fn read_turn(&mut self, now: Now) {
         self.book_pauses(now.us);
-        if self.blocked && !self.try_resume() {
-            return;
+        if let Some(low_us) = self.resumed.take() {
+            // The turn that resumed reading is over: this is when its records were on their way.
+            self.end.shared.resume.record_n(now.us.saturating_sub(low_us), 1);
+        }
+        if self.blocked {
+            if !self.try_resume() {
+                // Trying may have handed the last batch over.
+                self.end.announce();
+                return;
+            }
+            self.resumed = self.end.shared.take_low_mark();
         }
         self.desk.room = self.end.shared.budget.room();
         self.desk.max_record_bytes = match self.end.shared.board.max_record_bytes.get() {
@@ -333,6 +359,7 @@ impl<S: Stream> Hub<S> {
 
     fn block(&mut self) {
         self.blocked = true;
+        self.end.shared.take_low_mark();
         self.try_resume();
     }
 
@@ -378,6 +405,10 @@ impl<S: Stream> Hub<S> {
     /// Phase "write": answers that are certain.
     pub fn write_turn(&mut self, now: Now) {
         for slot in std::mem::take(&mut self.dirty) {
+            if self.has_late_bytes(slot) {
+                self.ready.push_back(slot);
+                continue;
+            }
             let Some(conn) = self.table.get(slot) else { continue };
             let room = &mut self.desk.answers_room;
             let result = match conn.wait {
@@ -420,12 +451,43 @@ impl<S: Stream> Hub<S> {
         }
     }
 
+    /// Whether a sender that is about to be closed by a drain has sent more since it was read: its turn comes again.
+    fn has_late_bytes(&mut self, slot: u32) -> bool {
+        if !self.draining || self.stopped {
+            return false;
+        }
+        let is_closing =
+            |conn: &&mut Conn<S>| conn.wait == Wait::End && !conn.is_admin() && !conn.has_ended();
+        let Some(conn) = self.table.get(slot).filter(is_closing) else { return false };
+        let is_late = matches!(conn.stream.peek(&mut self.desk.read_area()[..1]), Ok(1));
+        if is_late {
+            conn.wait = Wait::Turn;
+        }
+        is_late
+    }
+
     /// The last byte is written.
     fn finish(&mut self, slot: u32, now: Now) {
         if let Some(conn) = self.table.get(slot) {
             let _ = conn.stream.finish();
         }
+        if self.draining {
+            self.read_away(slot);
+        }
         self.remove(slot, now);
+    }
+
+    /// Counts what lies unread in a sender's stream, as its acknowledged bytes end with it.
+    fn read_away(&mut self, slot: u32) {
+        let Some(conn) = self.table.get(slot).filter(|conn| !conn.is_admin() && !conn.has_ended()) else {
+            return;
+        };
+        for _ in 0..READS_AWAY {
+            match conn.stream.read(self.desk.read_area()) {
+                Ok(0) | Err(_) => break,
+                Ok(count) => self.unread_bytes += count as u64,
+            }
+        }
     }
 
     fn remove(&mut self, slot: u32, now: Now) {
@@ -435,15 +497,14 @@ impl<S: Stream> Hub<S> {
         }
         if let Some(session) = conn.tcp() {
             self.desk.answers_room += session.stored_outside();
-            let parked = session.give_up_parked(Cause::ShuttingDown, now.us);
-            let untold = session.untold();
-            let ledger = &self.end.shared.ledger;
-            if parked.is_some() {
-                ledger.accept(1);
-                ledger.credit(crate::event::Outcome::NotStored, 1);
-            }
-            ledger.lose(untold + u64::from(parked == Some(false)));
         }
+        let parked = conn.tcp().and_then(|session| session.give_up_parked(Cause::ShuttingDown, now.us));
+        let ledger = &self.end.shared.ledger;
+        if parked.is_some() {
+            ledger.accept(1);
+            ledger.credit(crate::event::Outcome::NotStored, 1);
+        }
+        ledger.lose(conn.untold() + u64::from(parked == Some(false)));
         let mut partial = conn.take_partial();
         let length = partial.len();
         self.desk.release(&mut partial, length);
@@ -470,6 +531,7 @@ impl<S: Stream> Hub<S> {
     /// Reads no more from anybody. What was not taken is counted; parked records end as not stored.
     pub fn stop_reading(&mut self, now: Now) {
         self.draining = true;
+        self.stopped = true;
         self.ready.clear();
         self.lane_waiting.clear();
         self.answers_waiting.clear();
@@ -479,13 +541,7 @@ impl<S: Stream> Hub<S> {
                 continue;
             }
             conn.wait = Wait::End;
-            self.unread_bytes += conn.work_bytes() as u64;
-            while let Ok(count) = conn.stream.peek(self.desk.read_area()) {
-                if count == 0 || conn.stream.discard(count).is_err() {
-                    break;
-                }
-                self.unread_bytes += count as u64;
-            }
+            self.unread_bytes += conn.leave_unread(self.desk.read_area());
             if let Some(told) =
                 conn.tcp().and_then(|session| session.give_up_parked(Cause::ShuttingDown, now.us))
             {
@@ -523,6 +579,13 @@ impl<S: Stream> Hub<S> {
     pub fn drop_oldest_admin(&mut self, now: Now) {
         let admins = self.table.iter().filter(|(_, conn)| conn.is_admin());
         if let Some((slot, _)) = admins.min_by_key(|(_, conn)| conn.touched_us) {
+            self.remove(slot, now);
+        }
+    }
+
+    /// The end: whoever is still here will not be told any more.
+    pub fn close_all(&mut self, now: Now) {
+        for slot in self.table.slots() {
             self.remove(slot, now);
         }
     }
@@ -568,3 +631,7 @@ impl<S: Stream> Hub<S> {
 #[cfg(test)]
 #[path = "hub_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "drain_tests.rs"]
+mod drain_tests;

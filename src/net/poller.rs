@@ -184,6 +184,7 @@ impl Poller {
             // A phase may be over as soon as it begins: go on until one stays.
             while self.advance(host, now) {}
         }
+        self.hub.close_all(self.now());
         Ok(self.stats())
     }
 
@@ -237,6 +238,9 @@ impl Poller {
                     let (slot, generation) = unpack(bits);
                     if event.is_readable() || event.is_read_closed() || event.is_error() {
                         let half_closed = event.is_read_closed() || event.is_error();
+                        if event.is_error() {
+                            self.hub.broken(slot, generation);
+                        }
                         self.hub.readable(slot, generation, half_closed);
                     }
                     if event.is_writable() {

@@ -57,11 +57,10 @@ impl Pipeline {
     /// Appends the record for a line of JSON to `out` (S0-R2a).
     ///
     /// `now_ms` (milliseconds since the Unix epoch) stands in for a missing `ts_ms`; below 0 it counts as 0.
-    /// `line` is left as it is, so that an excerpt shows what was sent.
     ///
     /// # Errors
     /// The rule that the line breaks; `out` is then untouched.
-    pub fn line(&mut self, line: &mut [u8], now_ms: i64, out: &mut Vec<u8>) -> Result<Encoded, Rejection> {
+    pub fn line(&mut self, line: &[u8], now_ms: i64, out: &mut Vec<u8>) -> Result<Encoded, Rejection> {
         let members = match scan::members(line) {
             Some(members) => members,
             None => self.parser.parse(line)?,

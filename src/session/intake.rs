@@ -7,9 +7,6 @@ use crate::handoff::{Batch, LaneView, Record, Room, Tally, Token};
 use crate::metrics::Throttle;
 use crate::pipeline::{Encoded, Pipeline};
 
-/// Longest start of a refused message that a log line shows, in bytes (S0-E1).
-const EXCERPT_BYTES: usize = 200;
-
 /// The moment of a turn: two clocks, read once.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
@@ -101,23 +98,19 @@ pub enum Taken {
 impl Intake<'_> {
     /// Runs one message through the pipeline into the open batch. `encode` gets the pipeline, the message, the
     /// wall clock and the arena.
-    pub fn take<F>(&mut self, message: &mut [u8], token: Token, encode: F) -> Taken
+    pub fn take<F>(&mut self, message: &[u8], token: Token, encode: F) -> Taken
     where
-        F: FnOnce(&mut Pipeline, &mut [u8], i64, &mut Vec<u8>) -> Result<Encoded, Rejection>,
+        F: FnOnce(&mut Pipeline, &[u8], i64, &mut Vec<u8>) -> Result<Encoded, Rejection>,
     {
-        // The parser may write into the message: keep what a log line would show.
-        let mut head = [0; EXCERPT_BYTES];
-        let head_len = message.len().min(EXCERPT_BYTES);
-        head[..head_len].copy_from_slice(&message[..head_len]);
         let before = self.batch.arena().len();
         let result = encode(self.pipeline, message, self.now.unix_ms, self.batch.arena());
         let encoded = match result {
             Ok(encoded) if (encoded.key_len + encoded.value_len) as usize > self.max_record_bytes => {
                 self.batch.arena().truncate(before);
-                return self.refuse(Rejection::RecordTooLarge, &head[..head_len]);
+                return self.refuse(Rejection::RecordTooLarge, message);
             }
             Ok(encoded) => encoded,
-            Err(rejection) => return self.refuse(rejection, &head[..head_len]),
+            Err(rejection) => return self.refuse(rejection, message),
         };
         let record = self.batch.commit(token, encoded.key_len, encoded.value_len, self.now.us);
         if !self.lanes.takes(record.hash) {

@@ -76,7 +76,7 @@ impl TcpSession {
     /// `slot` and `generation` are this connection's, for the tokens of records that want an answer.
     pub fn receive(
         &mut self,
-        input: &mut [u8],
+        input: &[u8],
         eof: bool,
         (slot, generation): (u32, u16),
         intake: &mut Intake<'_>,
@@ -89,7 +89,7 @@ impl TcpSession {
             if let Some(stop) = self.obstacle(intake) {
                 return Progress { consumed, stop: Some(stop) };
             }
-            let rest = &mut input[consumed..];
+            let rest = &input[consumed..];
             let (step, is_frame) = match &mut self.framer {
                 Framer::Lines(lines) => (lines.next(rest, eof), false),
                 Framer::Frames(frames) => (frames.next(rest, eof), true),
@@ -109,7 +109,7 @@ impl TcpSession {
             let Some(item) = step.item else { return Progress { consumed, stop: None } };
             let taken = match item {
                 Item::Message(range) => {
-                    let message = &mut rest[range];
+                    let message = &rest[range];
                     if self.is_first && !is_frame && *message == *ACK_REQUEST {
                         self.is_first = false;
                         self.answers = Some(Box::default());

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::lines;
+use super::{Stored, assert_ordered_by_player, lines};
 use crate::support::Sluice;
 
 /// Lines in one write.
@@ -49,6 +49,20 @@ impl Flood {
     pub fn finish(self) -> Sent {
         self.stop.store(true, SeqCst);
         self.thread.join().expect("the sender ends well")
+    }
+}
+
+/// Scores of flood `number`, when each starts at its own number times 2^32.
+pub fn first_score(number: usize) -> u64 {
+    (number as u64) << 32
+}
+
+/// Checks the order by player of each flood's own records: floods share players.
+#[track_caller]
+pub fn assert_each_ordered(stored: &[Stored], floods: usize) {
+    for number in 0..floods {
+        let of_flood = |one: &&Stored| one.update.score >> 32 == number as i64;
+        assert_ordered_by_player(&stored.iter().filter(of_flood).cloned().collect::<Vec<_>>());
     }
 }
 

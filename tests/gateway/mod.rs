@@ -80,6 +80,7 @@ pub fn distinct_scores(broker: &Broker) -> HashSet<i64> {
 }
 
 /// Whether every player's scores come in ascending order; repeats of earlier ones are left out.
+#[track_caller]
 pub fn assert_ordered_by_player(stored: &[Stored]) {
     let mut seen: HashMap<&str, HashSet<i64>> = HashMap::new();
     let mut highest: HashMap<&str, i64> = HashMap::new();

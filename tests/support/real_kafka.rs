@@ -108,6 +108,13 @@ impl RealKafka {
         assert!(child.wait().unwrap().success(), "kafka.sh produce failed");
     }
 
+    /// How many replicas of each partition are in sync, as the cluster sees it.
+    pub fn in_sync(&self, topic: &str) -> Vec<usize> {
+        let admin = self.admin();
+        let Ok(metadata) = admin.inner().fetch_metadata(Some(topic), PATIENCE) else { return Vec::new() };
+        metadata.topics()[0].partitions().iter().map(|partition| partition.isr().len()).collect()
+    }
+
     fn await_leaders(&self, topic: &str, partitions: i32) {
         eventually(PATIENCE, "every partition has a leader", || {
             let leaders = self.leaders(topic);

@@ -5,7 +5,7 @@ use std::time::Instant;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
-use super::PATIENCE;
+use super::{PATIENCE, eventually_some};
 
 /// One record as Kafka holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,5 +73,8 @@ fn partitions(consumer: &BaseConsumer, topic: &str) -> i32 {
 }
 
 fn bounds(consumer: &BaseConsumer, topic: &str, partition: i32) -> (i64, i64) {
-    consumer.fetch_watermarks(topic, partition, PATIENCE).expect("the partition's offsets")
+    // A broker that has just come back refuses until it leads again.
+    eventually_some(PATIENCE, "the partition's offsets", || {
+        consumer.fetch_watermarks(topic, partition, PATIENCE).ok()
+    })
 }

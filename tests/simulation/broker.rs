@@ -1,0 +1,306 @@
+//! A pretended producer with its cluster: takes records, and in virtual time stores, refuses, times out or
+//! forgets them. Leaders go down and come up, partitions grow, its queue may be full, it may turn fatal.
+//!
+//! Honest where the real one is: order within a partition, one report for each record taken, and a status that
+//! never claims more than is known.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use fastrand::Rng;
+use sluice::handoff::{Token, murmur2, partition_of};
+use sluice::kafka::errors::{Code, Persistence, judge};
+use sluice::kafka::lanes::Layout;
+use sluice::kafka::producer::{Outgoing, Producer};
+
+use crate::truth::Truth;
+
+/// How the cluster behaves until it is healed, in percent of requests and records.
+#[derive(Clone, Debug, Default)]
+pub struct Moods {
+    pub refuse_percent: u32,
+    pub forget_percent: u32,
+    /// Records that `produce` itself refuses.
+    pub refuse_at_once_percent: u32,
+    pub latency_us: u64,
+    pub request_records: usize,
+    pub queue_records: usize,
+    pub timeout_us: u64,
+}
+
+/// What the client's queue holds for the Kafka thread.
+#[derive(Debug)]
+pub enum ClientEvent {
+    Delivery { token: Token, bytes: usize, partition: i32, code: Code, persistence: Persistence },
+    Picture(Layout),
+    Down(Option<i32>),
+    Fatal,
+}
+
+#[derive(Debug)]
+struct Inside {
+    token: Token,
+    id: usize,
+    bytes: usize,
+    produced_us: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Store,
+    Refuse(Code),
+    /// The answer never comes; whether it was appended is not known.
+    Forget,
+}
+
+#[derive(Debug)]
+struct Request {
+    records: Vec<Inside>,
+    done_us: u64,
+    fate: Fate,
+}
+
+#[derive(Debug, Default)]
+struct Partition {
+    leader: i32,
+    waiting: VecDeque<Inside>,
+    request: Option<Request>,
+}
+
+/// See the module's text.
+pub struct Broker {
+    pub moods: Moods,
+    pub events: VecDeque<ClientEvent>,
+    pub now_us: u64,
+    /// Records taken and not reported.
+    pub inside: usize,
+    partitions: Vec<Partition>,
+    /// By id, from 1.
+    up: Vec<bool>,
+    slow: Vec<u64>,
+    rng: Rng,
+    truth: Rc<RefCell<Truth>>,
+}
+
+const REFUSALS: &[Code] = &[
+    Code::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
+    Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+    Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+    Code::RD_KAFKA_RESP_ERR_INVALID_RECORD,
+    Code::RD_KAFKA_RESP_ERR_UNKNOWN,
+];
+
+impl Broker {
+    pub fn new(brokers: usize, partitions: usize, moods: Moods, rng: Rng, truth: Rc<RefCell<Truth>>) -> Self {
+        let mut broker = Self {
+            moods,
+            events: VecDeque::new(),
+            now_us: 0,
+            inside: 0,
+            partitions: Vec::new(),
+            up: vec![true; brokers],
+            slow: vec![1; brokers],
+            rng,
+            truth,
+        };
+        broker.grow(partitions);
+        broker
+    }
+
+    /// The topic has this many partitions from now on.
+    pub fn grow(&mut self, count: usize) {
+        while self.partitions.len() < count {
+            let leader = 1 + (self.partitions.len() % self.up.len()) as i32;
+            self.partitions.push(Partition { leader, ..Partition::default() });
+        }
+    }
+
+    pub fn set_up(&mut self, broker: i32, up: bool) {
+        self.up[broker as usize - 1] = up;
+        if !up {
+            for partition in self.partitions.iter_mut().filter(|partition| partition.leader == broker) {
+                if let Some(request) = &mut partition.request {
+                    request.fate = Fate::Forget;
+                }
+            }
+        }
+    }
+
+    pub fn slow_down(&mut self, broker: i32, factor: u64) {
+        self.slow[broker as usize - 1] = factor;
+    }
+
+    /// From now on everything works.
+    pub fn heal(&mut self) {
+        self.moods.refuse_percent = 0;
+        self.moods.forget_percent = 0;
+        self.moods.refuse_at_once_percent = 0;
+        self.moods.queue_records = self.moods.queue_records.max(100);
+        self.up.fill(true);
+        self.slow.fill(1);
+    }
+
+    /// What a look at the cluster would show now.
+    pub fn layout(&self) -> Layout {
+        let leaders = self.partitions.iter().map(|partition| partition.leader).collect();
+        let up = (1..=self.up.len() as i32).filter(|id| self.up[*id as usize - 1]).collect();
+        Layout { leaders, up }
+    }
+
+    fn is_up(&self, leader: i32) -> bool {
+        self.up[leader as usize - 1]
+    }
+
+    /// Lets time pass: requests end, new ones begin, records grow too old.
+    pub fn advance(&mut self, now_us: u64) {
+        self.now_us = now_us;
+        for index in 0..self.partitions.len() {
+            self.time_out(index);
+            let is_done =
+                self.partitions[index].request.as_ref().is_some_and(|request| request.done_us <= now_us);
+            if is_done && let Some(request) = self.partitions[index].request.take() {
+                self.conclude(index, request);
+            }
+            let leader = self.partitions[index].leader;
+            if self.partitions[index].request.is_none() && self.is_up(leader) {
+                self.send(index);
+            }
+        }
+    }
+
+    /// When something will happen by itself.
+    pub fn next_us(&self) -> Option<u64> {
+        let times = self.partitions.iter().filter_map(|partition| {
+            let done = partition.request.as_ref().map(|request| request.done_us);
+            let late = partition.waiting.front().map(|inside| inside.produced_us + self.moods.timeout_us);
+            done.into_iter().chain(late).min()
+        });
+        times.min()
+    }
+
+    fn time_out(&mut self, index: usize) {
+        let limit = self.moods.timeout_us;
+        while let Some(front) = self.partitions[index].waiting.front() {
+            if front.produced_us + limit > self.now_us {
+                break;
+            }
+            // Proof: there is a front.
+            let inside = self.partitions[index].waiting.pop_front().expect("looked at above");
+            self.report(index, inside, Code::RD_KAFKA_RESP_ERR__MSG_TIMED_OUT, Persistence::Never);
+        }
+    }
+
+    fn send(&mut self, index: usize) {
+        let most = self.rng.usize(1..=self.moods.request_records);
+        let count = most.min(self.partitions[index].waiting.len());
+        if count == 0 {
+            return;
+        }
+        let roll = self.rng.u32(..100);
+        let fate = match () {
+            () if roll < self.moods.refuse_percent => {
+                Fate::Refuse(REFUSALS[self.rng.usize(..REFUSALS.len())])
+            }
+            () if roll < self.moods.refuse_percent + self.moods.forget_percent => Fate::Forget,
+            () => Fate::Store,
+        };
+        let leader = self.partitions[index].leader as usize - 1;
+        let latency_us = (1 + self.rng.u64(..=self.moods.latency_us)) * self.slow[leader];
+        let records = self.partitions[index].waiting.drain(..count).collect();
+        self.partitions[index].request = Some(Request { records, done_us: self.now_us + latency_us, fate });
+    }
+
+    fn conclude(&mut self, index: usize, request: Request) {
+        let appended = match request.fate {
+            Fate::Store => true,
+            Fate::Refuse(_) => false,
+            Fate::Forget => self.rng.bool(),
+        };
+        for inside in request.records {
+            if appended {
+                self.truth.borrow_mut().append(index, inside.id);
+            }
+            let (code, persistence) = match request.fate {
+                Fate::Store => (Code::RD_KAFKA_RESP_ERR_NO_ERROR, Persistence::Surely),
+                Fate::Refuse(code) => (code, Persistence::Never),
+                Fate::Forget => (Code::RD_KAFKA_RESP_ERR__MSG_TIMED_OUT, Persistence::Possibly),
+            };
+            self.report(index, inside, code, persistence);
+        }
+    }
+
+    fn report(&mut self, index: usize, inside: Inside, code: Code, persistence: Persistence) {
+        self.inside -= 1;
+        self.truth.borrow_mut().report(inside.id, judge(code, persistence).0);
+        let (token, bytes) = (inside.token, inside.bytes);
+        self.events.push_back(ClientEvent::Delivery {
+            token,
+            bytes,
+            partition: index as i32,
+            code,
+            persistence,
+        });
+    }
+
+    /// Gives up on everything inside, as the real one does on demand.
+    pub fn purge(&mut self) {
+        for index in 0..self.partitions.len() {
+            if let Some(request) = self.partitions[index].request.take() {
+                let appended = self.rng.bool();
+                for inside in request.records {
+                    if appended {
+                        self.truth.borrow_mut().append(index, inside.id);
+                    }
+                    self.report(
+                        index,
+                        inside,
+                        Code::RD_KAFKA_RESP_ERR__PURGE_INFLIGHT,
+                        Persistence::Possibly,
+                    );
+                }
+            }
+            for inside in std::mem::take(&mut self.partitions[index].waiting) {
+                self.report(index, inside, Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE, Persistence::Never);
+            }
+        }
+    }
+}
+
+impl Producer for Broker {
+    fn produce<'a>(
+        &mut self,
+        records: impl Iterator<Item = Outgoing<'a>>,
+        mut refused: impl FnMut(usize, Code),
+    ) -> usize {
+        let mut taken = 0;
+        let mut is_full = false;
+        for (position, record) in records.enumerate() {
+            is_full |= self.inside >= self.moods.queue_records;
+            if is_full {
+                refused(position, Code::RD_KAFKA_RESP_ERR__QUEUE_FULL);
+                continue;
+            }
+            let id = self.truth.borrow().id_of(record.key, record.value);
+            if self.rng.u32(..100) < self.moods.refuse_at_once_percent {
+                let code = match self.rng.bool() {
+                    true => Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+                    false => Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC,
+                };
+                self.truth.borrow_mut().report(id, judge(code, Persistence::Never).0);
+                refused(position, code);
+                continue;
+            }
+            let index = partition_of(murmur2(record.key), self.partitions.len() as u32) as usize;
+            self.partitions[index].waiting.push_back(Inside {
+                token: record.token,
+                id,
+                bytes: record.key.len() + record.value.len(),
+                produced_us: self.now_us,
+            });
+            self.inside += 1;
+            taken += 1;
+        }
+        taken
+    }
+}

@@ -1,0 +1,100 @@
+//! A sender: pushes its script in pieces of its own taste, reads its answers or does not, ends well or badly.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use fastrand::Rng;
+
+use crate::account::Told;
+use crate::script::Script;
+use crate::stream::{Pipe, Wire};
+use crate::truth::Truth;
+
+/// How a sender behaves.
+#[derive(Clone, Debug)]
+pub struct Manner {
+    pub connect_us: u64,
+    pub piece_bytes: usize,
+    pub gap_us: u64,
+    /// What our receive buffer takes of it.
+    pub receive_buffer: usize,
+    /// It breaks the connection once so many bytes are sent.
+    pub resets_at: Option<usize>,
+    pub closes: bool,
+    /// It does not read answers before this moment.
+    pub reads_from_us: u64,
+}
+
+pub struct Peer {
+    pub script: Script,
+    pub manner: Manner,
+    pub wire: Rc<RefCell<Wire>>,
+    pub told: Told,
+    pub sent: usize,
+    pub slot: Option<(u32, u16)>,
+    pub done: bool,
+}
+
+/// What a step changed for the gateway's end.
+#[derive(Debug, Default)]
+pub struct Step {
+    pub readable: bool,
+    pub writable: bool,
+}
+
+impl Peer {
+    pub fn new(script: Script, manner: Manner, wire: Wire) -> Self {
+        let wire = Rc::new(RefCell::new(wire));
+        Self { script, manner, wire, told: Told::default(), sent: 0, slot: None, done: false }
+    }
+
+    pub fn connect(&self) -> Pipe {
+        Pipe(self.wire.clone())
+    }
+
+    /// Sends a piece, reads some answers.
+    pub fn step(&mut self, now_us: u64, rng: &mut Rng, truth: &Truth) -> Step {
+        let mut step = Step::default();
+        let shared = self.wire.clone();
+        let mut wire = shared.borrow_mut();
+        if now_us >= self.manner.reads_from_us && !wire.outbound.is_empty() && !wire.reset {
+            let count = rng.usize(1..=wire.outbound.len());
+            let bytes: Vec<u8> = wire.outbound.drain(..count).collect();
+            self.told.read(&bytes, self.sent, &self.script, truth);
+            step.writable = std::mem::take(&mut wire.owes_writable);
+        }
+        if wire.dropped && wire.outbound.is_empty() || wire.reset {
+            self.done = true;
+            return step;
+        }
+        step.readable = self.send(&mut wire, rng) || std::mem::take(&mut wire.owes_readable);
+        step
+    }
+
+    fn send(&mut self, wire: &mut Wire, rng: &mut Rng) -> bool {
+        let total = self.script.bytes.len();
+        if self.manner.resets_at.is_some_and(|at| self.sent >= at) {
+            wire.reset = true;
+            if rng.bool() {
+                wire.inbound.clear();
+            }
+            return true;
+        }
+        if wire.fin || wire.dropped {
+            return false;
+        }
+        if self.sent == total {
+            wire.fin = self.manner.closes;
+            return wire.fin;
+        }
+        let room = self.manner.receive_buffer.saturating_sub(wire.inbound.len());
+        let count = rng.usize(1..=self.manner.piece_bytes).min(room).min(total - self.sent);
+        wire.inbound.extend(&self.script.bytes[self.sent..self.sent + count]);
+        self.sent += count;
+        // The end may come in the same packet.
+        if self.sent == total && self.manner.closes && rng.bool() {
+            wire.fin = true;
+        }
+        count > 0
+    }
+}
