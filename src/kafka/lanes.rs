@@ -377,7 +377,7 @@ mod tests {
                 lanes.ended(2);
             }
         }
-        assert_eq!(lanes.view().full, [true, true]);
+        assert_eq!([0, 1].map(|hash| lanes.view().takes(hash)), [false, false]);
         lanes.adjust(4);
         assert_eq!(lanes.view(), LaneView::default());
     }

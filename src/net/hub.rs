@@ -24,6 +24,8 @@ pub use stats::HubStats;
 
 /// Records that one turn of all connections takes at most, so that receipts and answers get theirs.
 const TURN_RECORDS: usize = 8192;
+/// Connections read in one turn at most: 8 MiB of lines that are all refused use up no room, only time.
+const TURN_READS: usize = 128;
 /// An admin connection that says nothing for so long is closed, in microseconds.
 const ADMIN_IDLE_US: u64 = 30_000_000;
 
@@ -252,7 +254,7 @@ impl<S: Stream> Hub<S> {
             bytes => bytes as usize,
         };
         let records_before = self.desk.room.records;
-        for _ in 0..self.ready.len() {
+        for _ in 0..self.ready.len().min(TURN_READS) {
             let Some(slot) = self.ready.pop_front() else { break };
             let Some(conn) = self.table.get(slot) else { continue };
             if conn.wait != Wait::Turn {
