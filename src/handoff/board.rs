@@ -41,7 +41,7 @@ pub struct Board {
     pub held_records: Cell,
     /// Records inside the client library.
     pub client_records: Cell,
-    /// Requests that the client library sent again, S0's `retried`.
+    /// Records that the client library sent again, S0's `retried`.
     pub retries: Cell,
     pub producers_built: Cell,
     pub last_delivery_unix_ms: Cell,

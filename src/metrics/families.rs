@@ -144,7 +144,7 @@ fn kafka(s: &Snapshot, text: &mut Exposition<'_>) {
             s.broker_rtt.iter().map(|b| (b.broker, b.seconds)),
         );
     }
-    text.counter("gateway_kafka_retries_total", "Sends that the Kafka client repeated.", s.retries);
+    text.counter("gateway_kafka_retries_total", "Records that the Kafka client sent again.", s.retries);
     text.counter(
         "gateway_kafka_produce_errors_total",
         "Records that the Kafka client refused or reported as failed.",

@@ -104,7 +104,7 @@ pub struct Snapshot {
     pub brokers_down: u64,
     /// One entry per broker that is up; each id once.
     pub broker_rtt: Vec<BrokerRtt>,
-    /// Sends that the client library repeated (S0-R8 "retried").
+    /// Records that the client library sent again (S0-R8 "retried").
     pub retries: u64,
     /// Records that the client library refused or reported as failed, whatever the class.
     pub produce_errors: u64,
