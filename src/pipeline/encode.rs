@@ -27,8 +27,32 @@ fn protobuf(update: &ScoreUpdate<'_>, out: &mut Vec<u8>) {
     out.reserve(update.leaderboard.len() + update.player.len() + BESIDE_TEXT_MAX);
     text(1, update.leaderboard, out);
     text(2, update.player, out);
-    number(3, update.score, out);
-    number(4, update.ts_ms, out);
+    // Both numbers are put together in place and appended at once: a push for every byte costs 10 ns a record.
+    let (mut numbers, mut len) = ([0; 2 * NUMBER_MAX], 0);
+    for (field, number) in [(3, update.score), (4, update.ts_ms)] {
+        if number != 0 {
+            len += number_at(&mut numbers[len..], field, number);
+        }
+    }
+    out.extend_from_slice(&numbers[..len]);
+}
+
+/// Tag and varint of a 64-bit number at most.
+const NUMBER_MAX: usize = 11;
+
+/// Writes a number's tag and varint to the start of `to`; how many bytes that took.
+#[inline]
+fn number_at(to: &mut [u8], field: u8, number: i64) -> usize {
+    to[0] = field << 3; // wire type 0: varint
+    let mut rest = number as u64; // int64 is written as its two's complement
+    let mut len = 1;
+    while rest >= 0x80 {
+        to[len] = rest as u8 | 0x80;
+        rest >>= 7;
+        len += 1;
+    }
+    to[len] = rest as u8;
+    len + 1
 }
 
 #[inline]
@@ -37,14 +61,6 @@ fn text(field: u8, text: &str, out: &mut Vec<u8>) {
         out.push(field << 3 | 2); // wire type 2: length-delimited
         varint(text.len() as u64, out);
         out.extend_from_slice(text.as_bytes());
-    }
-}
-
-#[inline]
-fn number(field: u8, number: i64, out: &mut Vec<u8>) {
-    if number != 0 {
-        out.push(field << 3); // wire type 0: varint
-        varint(number as u64, out); // int64 is written as its two's complement
     }
 }
 
