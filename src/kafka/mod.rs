@@ -6,6 +6,7 @@
 
 pub mod accounts;
 mod client;
+
 pub mod embedded;
 pub mod errors;
 pub mod feeder;
@@ -19,6 +20,7 @@ pub mod reader;
 mod statistics;
 mod thread;
 mod topic;
+mod watch;
 
 pub use client::display as display_bootstrap;
 pub use embedded::EmbeddedBroker;

@@ -1,0 +1,297 @@
+//! What the Kafka thread knows and decides, without the producer itself: events served, the cluster's picture,
+//! readiness, and what is shown of it.
+//!
+//! Owns accounts and lanes. Never polls and never produces: that is the thread's part, which can therefore hand an
+//! event over while it holds the producer.
+
+use rdkafka_sys::rd_kafka_resp_err_t as Code;
+
+use super::accounts::Accounts;
+use super::errors::judge;
+use super::lanes::Lanes;
+use super::native::Event;
+use super::options::KafkaOptions;
+use super::statistics::{self, Reading};
+use crate::event::{Outcome, excerpt};
+use crate::handoff::{BufferOptions, Cause, Clock, KafkaEnd, lock, unix_ms};
+use crate::metrics::Throttle;
+
+/// Records inside the client library without any report for so long: Kafka is stuck, and readiness falls within the
+/// three seconds that it promises. A topic that was deleted shows in no other way for half a minute.
+const STUCK_US: u64 = 2_500_000;
+/// Time between two records that try whether a topic that refused writes takes them again, in microseconds.
+const TRIAL_US: u64 = 1_000_000;
+/// Client errors are counted by code, client log lines by level behind these.
+const ERROR_KINDS: usize = 64;
+/// Time between two lines about records that expired, in microseconds.
+const EXPIRED_US: u64 = 1_000_000;
+
+/// Everything but the producer itself, so that events can be served while it is polled.
+pub struct Watch {
+    pub accounts: Accounts,
+    pub lanes: Lanes,
+    pub clock: Clock,
+    pub topic: String,
+    pub idempotence: bool,
+    pub reading: Reading,
+    /// The picture changed, or lanes were marked down since it was applied.
+    pub is_stale: bool,
+    pub inside: usize,
+    /// Records of the present producer that have ended.
+    pub ended: u64,
+    /// Records that the present producer sent again, and all those before it.
+    pub retries: u64,
+    pub retries_before: u64,
+    /// Moment of the last sign that records get through.
+    pub progress_us: u64,
+    pub is_fatal: bool,
+    /// Why the client library gives records up unsent. Unless we make it do so, their partition has gone.
+    pub purged: Cause,
+    pub shown_ready: Option<&'static str>,
+    pub full: Vec<bool>,
+    pub errors: Throttle,
+    pub next_look_us: u64,
+    /// When the next record may try whether the topic takes writes again.
+    pub next_trial_us: u64,
+    /// Records that expired and stand in no log line yet.
+    pub expired: u64,
+    pub next_expired_us: u64,
+    pub timeout_us: u64,
+    pub logs_deliveries: bool,
+}
+
+impl Watch {
+    pub fn new(options: &KafkaOptions, buffer: &BufferOptions, end: KafkaEnd, clock: Clock) -> Self {
+        Self {
+            accounts: Accounts::new(end, clock),
+            lanes: Lanes::new(buffer.max_records),
+            clock,
+            topic: options.topic.clone(),
+            idempotence: options.idempotence,
+            reading: Reading::default(),
+            is_stale: false,
+            inside: 0,
+            ended: 0,
+            retries: 0,
+            retries_before: 0,
+            progress_us: 0,
+            is_fatal: false,
+            purged: Cause::UnknownTopic,
+            shown_ready: None,
+            full: Vec::new(),
+            errors: Throttle::default(),
+            next_look_us: 0,
+            next_trial_us: 0,
+            expired: 0,
+            next_expired_us: 0,
+            timeout_us: options.delivery_timeout.as_micros() as u64,
+            logs_deliveries: log::log_enabled!(target: "kafka", log::Level::Debug),
+        }
+    }
+
+    pub fn serve(&mut self, event: Event<'_>) {
+        match event {
+            Event::Deliveries(deliveries) => {
+                let before = self.inside;
+                let (mut stored, mut refused) = (false, false);
+                for delivery in deliveries.iter() {
+                    self.inside = self.inside.saturating_sub(1);
+                    self.ended += 1;
+                    self.lanes.ended(delivery.partition);
+                    let (outcome, cause) = match judge(delivery.code, delivery.persistence) {
+                        // A client that turns fatal purges what it has not sent: the gateway goes on.
+                        (outcome, Cause::ShuttingDown) if self.is_fatal => (outcome, Cause::ProducerLost),
+                        (outcome, Cause::ShuttingDown) => (outcome, self.purged),
+                        ended => ended,
+                    };
+                    stored |= outcome == Outcome::Stored;
+                    refused |= matches!(cause, Cause::NotAuthorized | Cause::UnknownTopic);
+                    if outcome != Outcome::Stored {
+                        self.accounts.complain(delivery.key, outcome, cause);
+                    } else if self.logs_deliveries {
+                        let (key, size) = (excerpt(delivery.key), delivery.value_len);
+                        log::debug!(target: "kafka", "publish.ok key=\"{key}\" size={size}");
+                    }
+                    let bytes = delivery.key.len() + delivery.value_len;
+                    self.accounts.note(delivery.token, bytes, outcome, cause);
+                }
+                self.accounts.book();
+                if stored {
+                    self.lanes.trust();
+                } else if refused {
+                    self.lanes.suspect();
+                    self.next_trial_us = self.clock.now_us() + TRIAL_US;
+                }
+                if self.inside < before {
+                    self.progress_us = self.clock.now_us();
+                }
+            }
+            Event::Statistics(json) => {
+                if let Some(reading) = statistics::read(json, &self.topic, self.idempotence) {
+                    // What was sent beyond every record once was sent again (S0-R8 "retried"). Records that wait
+                    // inside were perhaps not sent yet: the number may lag, and never says too much.
+                    let once = self.ended + self.inside as u64;
+                    self.retries = self.retries.max(reading.sent.saturating_sub(once));
+                    self.reading = reading;
+                    self.is_stale = true;
+                }
+            }
+            Event::Error { code, reason, fatal } => self.serve_error(code, reason, fatal),
+            Event::Log { level, text } => {
+                let level = match level {
+                    ..=3 => log::Level::Error,
+                    4 => log::Level::Warn,
+                    5..=6 => log::Level::Info,
+                    _ => log::Level::Debug,
+                };
+                if self.errors.allow(ERROR_KINDS + level as usize, self.clock.now_us() / 1000) {
+                    log::log!(target: "librdkafka", level, "{text}");
+                }
+            }
+        }
+    }
+
+    pub fn serve_error(&mut self, code: Code, reason: &str, fatal: bool) {
+        self.is_fatal |= fatal;
+        *lock(&self.accounts.end.shared.board.last_error) = Some((unix_ms(), format!("{code:?}: {reason}")));
+        match code {
+            Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN => self.lanes.mark_down(None),
+            Code::RD_KAFKA_RESP_ERR__TRANSPORT => {
+                if let Some(broker) = broker_of(reason) {
+                    self.lanes.mark_down(Some(broker));
+                }
+            }
+            _ => {}
+        }
+        if self
+            .errors
+            .allow((code as i32).rem_euclid(ERROR_KINDS as i32) as usize, self.clock.now_us() / 1000)
+        {
+            let reason = excerpt(reason.as_bytes());
+            log::warn!(target: "kafka", "kafka.error code={code:?} fatal={fatal} reason=\"{reason}\"");
+        }
+    }
+
+    /// Applies the newest picture of the cluster.
+    pub fn look(&mut self) {
+        if !std::mem::take(&mut self.is_stale) {
+            return;
+        }
+        // A topic that nobody knows for a moment keeps its lanes: they are down, not gone.
+        if self.reading.layout.leaders.is_empty() {
+            self.reading.layout.leaders = vec![-1; self.lanes.count()];
+        }
+        let before = self.lanes.count();
+        let now = self.reading.layout.leaders.len();
+        if before != now {
+            log::info!(target: "kafka", "topic.changed name={} partitions_before={before} partitions={now}", self.topic);
+        }
+        self.lanes.apply(&self.reading.layout);
+        self.lanes.adjust(self.inside);
+    }
+
+    pub fn expire(&mut self, before_us: u64, cause: Cause) {
+        let (accounts, expired) = (&mut self.accounts, &mut self.expired);
+        self.lanes.expire(before_us, |token, bytes| {
+            *expired += 1;
+            accounts.note(token, bytes, Outcome::NotStored, cause);
+        });
+        accounts.book();
+        // In an outage some expire in every turn: one line a second says how many.
+        let now_us = self.clock.now_us();
+        if self.expired > 0 && (now_us >= self.next_expired_us || before_us == u64::MAX) {
+            self.next_expired_us = now_us + EXPIRED_US;
+            let records = std::mem::take(&mut self.expired);
+            log::error!(target: "kafka", "publish.error code={} outcome=not_stored records={records}", cause.code());
+        }
+    }
+
+    /// Whether the topic's refusal is the last that was heard: somebody waits to try, tries, or has just tried.
+    pub fn is_trial_pending(&self, now_us: u64) -> bool {
+        self.inside > 0 || self.lanes.held_records() > 0 || now_us < self.next_trial_us
+    }
+
+    /// Whether held records may go now; on trial, one at a time and not too often.
+    pub fn may_release(&self, now_us: u64) -> bool {
+        !self.lanes.is_on_trial() || (self.inside == 0 && now_us >= self.next_trial_us)
+    }
+
+    /// Why Kafka cannot take a record now, or "ready" (G15).
+    pub fn state(&self, has_producer: bool) -> &'static str {
+        let now_us = self.clock.now_us();
+        match () {
+            () if self.accounts.end.shared.closing_us().is_some() => "draining",
+            () if !has_producer => "waiting_for_topic",
+            () if self.lanes.count() == 0 || self.lanes.down() == self.lanes.count() => "no_leader_up",
+            () if !self.reading.has_producer_id => "waiting_for_producer_id",
+            () if self.lanes.is_on_trial() && self.is_trial_pending(now_us) => "writes_refused",
+            () if self.inside > 0 && now_us.saturating_sub(self.progress_us) > STUCK_US => {
+                "no_delivery_reports"
+            }
+            () => "ready",
+        }
+    }
+
+    pub fn show(&mut self, has_producer: bool) {
+        let view = self.lanes.view();
+        if view.full != self.full {
+            self.full = view.full.clone();
+            self.accounts.end.show_lanes(std::sync::Arc::new(view));
+        }
+        let now_us = self.clock.now_us();
+        let board = &self.accounts.end.shared.board;
+        board.beat_us.set(now_us);
+        board.client_records.set(self.inside as u64);
+        if now_us < self.next_look_us && !self.is_stale {
+            return;
+        }
+        self.next_look_us = now_us + 100_000;
+        self.look();
+        let board = &self.accounts.end.shared.board;
+        board.held_records.set(self.lanes.held_records() as u64);
+        board.partitions.set(self.lanes.count() as u64);
+        board.lanes_down.set(self.lanes.down() as u64);
+        board.lanes_full.set(self.full.iter().filter(|full| **full).count() as u64);
+        board.brokers_up.set(self.reading.layout.up.len() as u64);
+        board.brokers_down.set(self.reading.brokers_down as u64);
+        board.retries.set(self.retries_before + self.retries);
+        *lock(&board.round_trips) = self.reading.round_trips.clone();
+        let state = self.state(has_producer);
+        board.ready.store(state == "ready", std::sync::atomic::Ordering::SeqCst);
+        *lock(&board.phase) = state;
+        if self.shown_ready != Some(state) {
+            self.shown_ready = Some(state);
+            match state {
+                "ready" => {
+                    log::info!(target: "kafka", "kafka.ready partitions={} brokers={}", self.lanes.count(), self.reading.layout.up.len())
+                }
+                _ => {
+                    log::info!(target: "kafka", "kafka.not_ready reason={state} held={} inside={}", self.lanes.held_records(), self.inside)
+                }
+            }
+        }
+        self.accounts.summarise();
+    }
+}
+
+/// The broker's id in a reason such as "127.0.0.1:9092/1: Disconnected" or "sasl_ssl://[::1]:9092/1: Disconnected".
+fn broker_of(reason: &str) -> Option<i32> {
+    let (name, _) = reason.split_once(": ")?;
+    let (_, id) = name.rsplit_once('/')?;
+    id.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_broker_of_a_reason() {
+        assert_eq!(broker_of("127.0.0.1:9092/13: Disconnected (after 2ms)"), Some(13));
+        assert_eq!(broker_of("127.0.0.1:9092/bootstrap: Connect failed"), None);
+        assert_eq!(broker_of("sasl_plaintext://kafka:9092/2: Disconnected"), Some(2));
+        assert_eq!(broker_of("ssl://[::1]:9093/7: Connect to ipv6#[::1]:9093 failed"), Some(7));
+        assert_eq!(broker_of("ssl://kafka:9093/bootstrap: Connect failed"), None);
+        assert_eq!(broker_of("no broker at all"), None);
+    }
+}
