@@ -111,10 +111,11 @@ fn too_few_replicas_in_sync() {
 }
 
 /// The same while records are on their way: the leader may keep what it could not have copied. The client library
-/// gives what is left a new epoch when others pass their deadline (librdkafka#4953), so that a record told unknown may
-/// be there twice; what was told stored is there once, what was told not stored is not.
+/// gives what is left a new epoch when others pass their deadline (librdkafka#4953), and sends it again: a known limit,
+/// in docs/operations.md. A record may then be there twice, whether it was told unknown or stored in the end; what was
+/// told not stored is not there, and what was told stored is.
 #[test]
-fn a_replica_lost_under_load_doubles_only_what_was_told_unknown() {
+fn a_replica_lost_under_load_may_double_and_loses_nothing() {
     let kafka = kafka();
     kafka.topic_create("shrinking", 3, 3, &[("min.insync.replicas", "3")]);
     let sluice = gateway(&kafka, "shrinking", &[("KAFKA_DELIVERY_TIMEOUT_MS", "3000")]);
@@ -135,16 +136,13 @@ fn a_replica_lost_under_load_doubles_only_what_was_told_unknown() {
         let is_first = seen.insert(score_of(record));
         if !is_first {
             twice += 1;
-            assert!(
-                matches!(fates[&score_of(record)], Fate::Unknown(_)),
-                "{record:?} {:?}",
-                fates[&score_of(record)]
-            );
+            let fate = fates[&score_of(record)];
+            assert!(matches!(fate, Fate::Unknown(_) | Fate::Stored), "{record:?} {fate:?}");
         }
         is_first
     });
     let doubtful = compare(&told, &records);
-    println!("{:?}, {doubtful} of the unknown ones are there, {twice} of them twice", tally(&told));
+    println!("{:?}, {doubtful} of the unknown ones are there, {twice} records twice", tally(&told));
     stop_clean(sluice, &told);
 }
 
