@@ -15,5 +15,6 @@ export RUSTC_BOOTSTRAP=1 RUSTFLAGS="${RUSTFLAGS:-} -Zsanitizer=address"
 suppressions=${CARGO_TARGET_DIR:-target}/asan/lsan.supp
 mkdir -p "$(dirname "$suppressions")"
 printf 'leak:%s\n' 'rdkafka::config::FromClientConfigAndContext' 'rdkafka::client::Client<' > "$suppressions"
-export LSAN_OPTIONS="suppressions=$(realpath "$suppressions")${LSAN_OPTIONS:+:$LSAN_OPTIONS}"
+LSAN_OPTIONS="suppressions=$(realpath "$suppressions")${LSAN_OPTIONS:+:$LSAN_OPTIONS}"
+export LSAN_OPTIONS
 exec cargo test --profile fast --no-default-features --lib --target "$host" --target-dir "${CARGO_TARGET_DIR:-target}/asan" -- "$@"
