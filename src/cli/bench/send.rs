@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn the_end_of_the_run_leaves_no_torn_line_where_there_is_room() {
         let mut plan = Plan::small(0, 3);
-        plan.sending = Duration::from_millis(50);
+        plan.sending = Duration::from_millis(500);
         let clock = Clock::starting(Instant::now());
         let whole = sent(&plan, clock, Narrow { room: 158 });
         assert_eq!((whole.lines, whole.bytes, whole.torn), (2, 158, false));
