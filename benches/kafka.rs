@@ -24,6 +24,7 @@ struct Swallow(usize);
 impl Producer for Swallow {
     fn produce<'a>(
         &mut self,
+        _: u32,
         records: impl Iterator<Item = Outgoing<'a>>,
         _: impl FnMut(usize, Code),
     ) -> usize {

@@ -274,39 +274,43 @@ impl Feed {
 
     /// Hands over all that was noted, sorted by partition, and waits for room as long as it takes.
     fn produce(&mut self, buffers: &mut [Lines]) -> Result<(), Failure> {
-        self.records.sort_by_key(|r| r.partition); // stable: the order within a partition is the order of arrival
-        self.messages.clear();
-        for r in &self.records {
-            let bytes = &buffers[r.slot].bytes;
-            let token = (r.slot as u64) << NUMBER_BITS | r.number;
-            self.messages.push(rdsys::rd_kafka_message_t {
-                err: rdsys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR,
-                rkt: std::ptr::null_mut(),
-                partition: 0,
-                payload: bytes[r.at..].as_ptr().cast_mut().cast(),
-                len: r.len,
-                key: bytes[r.key_at..].as_ptr().cast_mut().cast(),
-                key_len: r.key_len,
-                offset: 0,
-                _private: token as usize as *mut _,
-            });
+        let mut records = std::mem::take(&mut self.records);
+        records.sort_by_key(|r| r.partition); // stable: the order within a partition is the order of arrival
+        for run in records.chunk_by(|one, next| one.partition == next.partition) {
+            self.messages.clear();
+            for r in run {
+                let bytes = &buffers[r.slot].bytes;
+                let token = (r.slot as u64) << NUMBER_BITS | r.number;
+                self.messages.push(rdsys::rd_kafka_message_t {
+                    err: rdsys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR,
+                    rkt: std::ptr::null_mut(),
+                    partition: 0,
+                    payload: bytes[r.at..].as_ptr().cast_mut().cast(),
+                    len: r.len,
+                    key: bytes[r.key_at..].as_ptr().cast_mut().cast(),
+                    key_len: r.key_len,
+                    offset: 0,
+                    _private: token as usize as *mut _,
+                });
+            }
+            self.hand_over(i32::try_from(run[0].partition)?)?;
         }
-        self.hand_over()?;
-        self.produced += self.records.len() as u64;
-        self.records.clear();
+        self.produced += records.len() as u64;
+        records.clear();
+        self.records = records;
         self.touched.drain(..).for_each(|slot| buffers[slot].forget_taken());
         Ok(())
     }
 
-    fn hand_over(&mut self) -> Result<(), Failure> {
+    fn hand_over(&mut self, partition: i32) -> Result<(), Failure> {
         let (topic, flags) = (self.topic, rdsys::RD_KAFKA_MSG_F_COPY);
         let full = rdsys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__QUEUE_FULL;
         while !self.messages.is_empty() {
             let count = i32::try_from(self.messages.len())?;
             let list = self.messages.as_mut_ptr();
             // SAFETY: `list` points to `count` messages whose payloads and keys lie in buffers that nobody moves or
-            // frees during the call; librdkafka copies them (MSG_F_COPY). Partition -1 leaves the choice to it.
-            let taken = unsafe { rdsys::rd_kafka_produce_batch(topic, -1, flags, list, count) };
+            // frees during the call; librdkafka copies them (MSG_F_COPY).
+            let taken = unsafe { rdsys::rd_kafka_produce_batch(topic, partition, flags, list, count) };
             if taken == count {
                 break;
             }

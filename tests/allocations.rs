@@ -110,6 +110,7 @@ struct Swallowing(Vec<(Token, usize)>);
 impl Producer for Swallowing {
     fn produce<'a>(
         &mut self,
+        _: u32,
         records: impl Iterator<Item = Outgoing<'a>>,
         _: impl FnMut(usize, Code),
     ) -> usize {

@@ -1,4 +1,4 @@
-//! From batches to the client library: gathered, sorted by partition, handed over in one call.
+//! From batches to the client library: gathered, sorted by partition, handed over in one call a partition.
 //!
 //! Sorting is what makes it fast: records of one partition become neighbours in memory and take one lock, on
 //! every thread of the client library (feasibility figures in docs/decisions). Within a partition the order
@@ -72,14 +72,19 @@ impl Feeder {
         producer: &mut impl Producer,
     ) -> usize {
         self.sort(lanes.count());
-        let (gathered, sorted, refused) = (&self.gathered, &self.sorted, &mut self.refused);
+        let (gathered, refused) = (&self.gathered, &mut self.refused);
         refused.clear();
-        let records = sorted.iter().map(|pick| {
-            let batch = &gathered[pick.batch as usize];
-            let record = &batch.records()[pick.record as usize];
-            Outgoing { key: batch.key(record), value: batch.value(record), token: record.token }
-        });
-        let inside = producer.produce(records, |position, code| refused.push((position, code)));
+        let (mut inside, mut start) = (0, 0);
+        for run in self.sorted.chunk_by(|one, next| one.lane == next.lane) {
+            let records = run.iter().map(|pick| {
+                let batch = &gathered[pick.batch as usize];
+                let record = &batch.records()[pick.record as usize];
+                Outgoing { key: batch.key(record), value: batch.value(record), token: record.token }
+            });
+            inside += producer
+                .produce(run[0].lane, records, |position, code| refused.push((start + position, code)));
+            start += run.len();
+        }
         for (position, code) in self.refused.drain(..) {
             let pick = self.sorted[position];
             let batch = &self.gathered[pick.batch as usize];
@@ -131,7 +136,8 @@ impl Feeder {
             let count = waiting.len().min(if is_trial { 1 } else { RELEASE_RECORDS });
             let records = waiting.iter().take(count).map(outgoing);
             self.refused.clear();
-            let inside = producer.produce(records, |position, code| self.refused.push((position, code)));
+            let inside =
+                producer.produce(lane, records, |position, code| self.refused.push((position, code)));
             let full = self.refused.iter().find(|(_, code)| *code == Code::RD_KAFKA_RESP_ERR__QUEUE_FULL);
             let left = full.map_or(count, |(position, _)| *position);
             for (position, code) in self.refused.iter().take_while(|(position, _)| *position < left) {

@@ -18,8 +18,6 @@ use super::errors::Persistence;
 use super::producer::{Outgoing, Producer};
 use crate::handoff::{Token, lock};
 
-/// RD_KAFKA_PARTITION_UA: the client's partitioner decides (a macro, so not in the bindings).
-const ANY_PARTITION: i32 = -1;
 /// Delivery reports taken out of one event at a time.
 const REPORTS_A_CALL: usize = 1024;
 
@@ -223,9 +221,13 @@ impl Native {
 }
 
 impl Producer for Native {
-    /// In one call, the partition left to the client: one named by us that vanishes meanwhile would leak the record.
+    /// One call with one partition for all: librdkafka looks it up before it makes a message of anything, so a
+    /// partition that has vanished refuses the records. Named a record (MSG_F_PARTITION), it would leak them; left
+    /// open, each record costs another hash, another look-up and a reading of the clock
+    /// (docs/decisions/0002-batches-sorted-by-partition.md).
     fn produce<'a>(
         &mut self,
+        partition: u32,
         records: impl Iterator<Item = Outgoing<'a>>,
         mut refused: impl FnMut(usize, Code),
     ) -> usize {
@@ -233,7 +235,7 @@ impl Producer for Native {
         self.messages.extend(records.map(|record| sys::rd_kafka_message_t {
             err: Code::RD_KAFKA_RESP_ERR_NO_ERROR,
             rkt: ptr::null_mut(),
-            partition: ANY_PARTITION,
+            partition: 0,
             payload: record.value.as_ptr() as *mut c_void,
             len: record.value.len(),
             key: record.key.as_ptr() as *mut c_void,
@@ -251,7 +253,7 @@ impl Producer for Native {
         let taken = unsafe {
             sys::rd_kafka_produce_batch(
                 self.topic,
-                ANY_PARTITION,
+                partition as i32,
                 sys::RD_KAFKA_MSG_F_COPY,
                 self.messages.as_mut_ptr(),
                 count as i32,

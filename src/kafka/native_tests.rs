@@ -30,13 +30,21 @@ fn records(count: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
 }
 
 fn produce(native: &mut Native, records: &[(Vec<u8>, Vec<u8>)]) -> (usize, Vec<(usize, Code)>) {
+    produce_to(native, 1, records)
+}
+
+fn produce_to(
+    native: &mut Native,
+    partition: u32,
+    records: &[(Vec<u8>, Vec<u8>)],
+) -> (usize, Vec<(usize, Code)>) {
     let mut refused = Vec::new();
     let outgoing = records.iter().enumerate().map(|(number, (key, value))| Outgoing {
         key,
         value,
         token: Token::nobody(number as u64),
     });
-    let taken = native.produce(outgoing, |position, code| refused.push((position, code)));
+    let taken = native.produce(partition, outgoing, |position, code| refused.push((position, code)));
     (taken, refused)
 }
 
@@ -87,6 +95,21 @@ fn refused_records_are_named_and_never_reported() {
     assert_eq!(codes[1..], full);
     assert_eq!(deliveries(&mut native, 10).len(), 10);
     assert!(!native.poll(50, |event| assert!(!matches!(event, Event::Deliveries(_)))));
+}
+
+/// A partition that the cluster does not have: every record refused, none kept inside, so that the end is not held up.
+#[test]
+fn a_partition_that_does_not_exist_refuses_and_keeps_nothing() {
+    let broker = broker();
+    let mut native = Native::new(&config(&broker, &[]), "t", &Alarm::default()).unwrap();
+    let records = records(20);
+    produce(&mut native, &records);
+    assert_eq!(deliveries(&mut native, 20).len(), 20, "the topic is known now");
+    let (taken, refused) = produce_to(&mut native, 3, &records);
+    let all: Vec<_> =
+        (0..20).map(|position| (position, Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)).collect();
+    assert_eq!((taken, refused), (0, all));
+    assert_eq!(native.producer.in_flight_count(), 0);
 }
 
 #[test]

@@ -15,11 +15,12 @@ pub struct Outgoing<'a> {
 
 /// Takes records and owes a report for each that it took.
 pub trait Producer {
-    /// Hands records over, in order. Keys and values are copied. `refused` gets the position and the code of
-    /// each record that was not taken; after the first QUEUE_FULL none of the call's records is taken. How many
-    /// were taken.
+    /// Hands records of one partition over, in order. Keys and values are copied. `refused` gets the position and
+    /// the code of each record that was not taken; after the first QUEUE_FULL none of the call's records is taken.
+    /// How many were taken.
     fn produce<'a>(
         &mut self,
+        partition: u32,
         records: impl Iterator<Item = Outgoing<'a>>,
         refused: impl FnMut(usize, Code),
     ) -> usize;

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use fastrand::Rng;
-use sluice::handoff::{Token, murmur2, partition_of};
+use sluice::handoff::Token;
 use sluice::kafka::errors::{Code, Persistence, judge};
 use sluice::kafka::lanes::Layout;
 use sluice::kafka::producer::{Outgoing, Producer};
@@ -270,6 +270,7 @@ impl Broker {
 impl Producer for Broker {
     fn produce<'a>(
         &mut self,
+        partition: u32,
         records: impl Iterator<Item = Outgoing<'a>>,
         mut refused: impl FnMut(usize, Code),
     ) -> usize {
@@ -291,8 +292,7 @@ impl Producer for Broker {
                 refused(position, code);
                 continue;
             }
-            let index = partition_of(murmur2(record.key), self.partitions.len() as u32) as usize;
-            self.partitions[index].waiting.push_back(Inside {
+            self.partitions[partition as usize].waiting.push_back(Inside {
                 token: record.token,
                 id,
                 bytes: record.key.len() + record.value.len(),
