@@ -1,7 +1,9 @@
 //! The crossing and what it costs a record: `cargo bench --bench handoff`.
 
 use divan::{Bencher, black_box, counter::ItemsCount};
-use sluice::handoff::{Batch, Bell, BufferOptions, Shared, Token, crossing, murmur2, partition_of};
+use sluice::handoff::{
+    Batch, Bell, BufferOptions, Shape, Shared, Token, TopicId, crossing, murmur2, partition_of,
+};
 
 /// As many as one read brings.
 const RECORDS: usize = 800;
@@ -16,7 +18,7 @@ fn fill(batch: &mut Batch) {
     for _ in 0..RECORDS {
         batch.arena().extend_from_slice(KEY);
         batch.arena().extend_from_slice(&VALUE);
-        batch.commit(Token::nobody(1), KEY.len() as u32, VALUE.len() as u32, 1);
+        batch.commit(Token::nobody(1), Shape::keyed(TopicId(0), KEY.len() as u32, VALUE.len() as u32), 1);
     }
 }
 

@@ -2,7 +2,9 @@
 
 use divan::{Bencher, counter::ItemsCount};
 use sluice::event::Outcome;
-use sluice::handoff::{Batch, Bell, BufferOptions, Cause, Clock, PollEnd, Shared, Token, crossing};
+use sluice::handoff::{
+    Batch, Bell, BufferOptions, Cause, Clock, PollEnd, Shape, Shared, Token, TopicId, crossing,
+};
 use sluice::kafka::accounts::Accounts;
 use sluice::kafka::errors::Code;
 use sluice::kafka::feeder::Feeder;
@@ -42,7 +44,7 @@ fn fill(batch: &mut Batch) {
         let key = format!("player-{:06}", number * 37 % 10_000);
         batch.arena().extend_from_slice(key.as_bytes());
         batch.arena().extend_from_slice(&[7; 40]);
-        batch.commit(Token::nobody(1), key.len() as u32, 40, 1);
+        batch.commit(Token::nobody(1), Shape::keyed(TopicId(0), key.len() as u32, 40), 1);
     }
 }
 

@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::event::{Outcome, Rejection, ScoreUpdate};
-use crate::handoff::{Bell, Cause, Clock, Shared, Token, lock};
+use crate::handoff::{Bell, Cause, Clock, Shape, Shared, Token, lock};
 use crate::pipeline::{Pipeline, ValueFormat};
+use crate::session::TCP_TOPIC;
 
 /// Records in the open batch that are worth waking a dozing Kafka thread for.
 const WORTH_WAKING_RECORDS: usize = 512;
@@ -96,7 +97,8 @@ impl Recorder {
         let added = self.shared.inlet.add(|batch| {
             let encoded =
                 lock(&self.pipeline).update(update, batch.arena()).map_err(RecordError::Rejected)?;
-            let record = batch.commit(token, encoded.key_len, encoded.value_len, now_us);
+            let shape = Shape::keyed(TCP_TOPIC, encoded.key_len, encoded.value_len);
+            let record = batch.commit(token, shape, now_us);
             if !self.shared.budget.try_take_one(record.accounted_bytes()) {
                 drop(batch.park_last());
                 return Err(RecordError::Full);

@@ -13,21 +13,70 @@ pub const BATCH_BYTES: usize = 128 << 10;
 /// What librdkafka spends on a record beside its bytes; counted, or the limit would be a fiction (G4).
 pub const RECORD_OVERHEAD_BYTES: usize = 200;
 
+/// What a record's headers cost the client library beside their bytes.
+pub const HEADERS_OVERHEAD_BYTES: usize = 200;
+/// Unit of [`Shape::patience`], in microseconds.
+pub const PATIENCE_US: u64 = 10_000;
+
+/// A topic, by its place in the gateway's list of topics; the same on both sides of the crossing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TopicId(pub u8);
+
+/// The parts of a record: key, value and headers lie one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    pub topic: TopicId,
+    /// `None`: the record has no key, and any partition will do.
+    pub key_len: Option<u32>,
+    pub value_len: u32,
+    /// As `event::headers` writes them; 0 for none.
+    pub headers_len: u32,
+    /// After so long a record that still waits on our side is taken out: units of [`PATIENCE_US`]; 0 leaves it to the
+    /// delivery timeout.
+    pub patience: u16,
+}
+
+impl Shape {
+    /// A record with a key and without headers.
+    pub fn keyed(topic: TopicId, key_len: u32, value_len: u32) -> Self {
+        Self { topic, key_len: Some(key_len), value_len, headers_len: 0, patience: 0 }
+    }
+
+    /// What a record of this shape counts for in the buffer, in bytes.
+    pub fn accounted_bytes(&self) -> usize {
+        accounted_bytes((self.key_len.unwrap_or(0) + self.value_len) as usize, self.headers_len as usize)
+    }
+
+    /// Length of all parts together.
+    pub fn len(&self) -> usize {
+        (self.key_len.unwrap_or(0) + self.value_len + self.headers_len) as usize
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What a record counts for in the buffer: `payload` bytes of key and value, and bytes of headers.
+pub fn accounted_bytes(payload: usize, headers: usize) -> usize {
+    let extra = if headers > 0 { headers + HEADERS_OVERHEAD_BYTES } else { 0 };
+    payload + RECORD_OVERHEAD_BYTES + extra
+}
+
 /// One record of a batch: where its bytes lie, and whom its outcome concerns.
 #[derive(Clone, Copy, Debug)]
 pub struct Record {
     pub token: Token,
-    /// [`murmur2`] of the key.
+    /// [`murmur2`] of the key; the batch's own number for a record without one, so that those of a batch stay together.
     pub hash: u32,
     start: u32,
-    key_len: u32,
-    value_len: u32,
+    pub shape: Shape,
 }
 
 impl Record {
     /// What this record counts for in the buffer, in bytes.
     pub fn accounted_bytes(&self) -> usize {
-        (self.key_len + self.value_len) as usize + RECORD_OVERHEAD_BYTES
+        self.shape.accounted_bytes()
     }
 }
 
@@ -37,6 +86,8 @@ pub struct Batch {
     bytes: Vec<u8>,
     records: Vec<Record>,
     accepted_us: u64,
+    /// Changes from use to use: the hash of records without a key.
+    spread: u32,
 }
 
 /// A record taken out of its batch because its lane is full; it goes back in unchanged.
@@ -47,22 +98,25 @@ pub struct Parked {
 }
 
 impl Parked {
-    pub fn hash(&self) -> u32 {
-        self.record.hash
+    pub fn record(&self) -> &Record {
+        &self.record
     }
 }
 
 impl Batch {
-    /// The arena's end: append key bytes, then value bytes, then call [`Batch::commit`].
+    /// The arena's end: append key, value and headers, then call [`Batch::commit`].
     pub fn arena(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
     /// Takes note of the record that ends the arena. `now_us` is the moment of acceptance.
-    pub fn commit(&mut self, token: Token, key_len: u32, value_len: u32, now_us: u64) -> Record {
-        let start = self.bytes.len() - (key_len + value_len) as usize;
-        let hash = murmur2(&self.bytes[start..start + key_len as usize]);
-        let record = Record { token, hash, start: start as u32, key_len, value_len };
+    pub fn commit(&mut self, token: Token, shape: Shape, now_us: u64) -> Record {
+        let start = self.bytes.len() - shape.len();
+        let hash = match shape.key_len {
+            Some(length) => murmur2(&self.bytes[start..start + length as usize]),
+            None => self.spread,
+        };
+        let record = Record { token, hash, start: start as u32, shape };
         self.push(record, now_us);
         record
     }
@@ -107,14 +161,21 @@ impl Batch {
         &self.records
     }
 
+    /// Empty for a record without a key.
     pub fn key(&self, record: &Record) -> &[u8] {
         let start = record.start as usize;
-        &self.bytes[start..start + record.key_len as usize]
+        &self.bytes[start..start + record.shape.key_len.unwrap_or(0) as usize]
     }
 
     pub fn value(&self, record: &Record) -> &[u8] {
-        let start = (record.start + record.key_len) as usize;
-        &self.bytes[start..start + record.value_len as usize]
+        let start = (record.start + record.shape.key_len.unwrap_or(0)) as usize;
+        &self.bytes[start..start + record.shape.value_len as usize]
+    }
+
+    /// Key, value and headers in one piece.
+    pub fn parts(&self, record: &Record) -> &[u8] {
+        let start = record.start as usize;
+        &self.bytes[start..start + record.shape.len()]
     }
 
     /// When the oldest record was accepted: microseconds on the gateway's clock.
@@ -126,6 +187,7 @@ impl Batch {
     pub fn clear(&mut self) {
         self.records.clear();
         self.bytes.clear();
+        self.spread = self.spread.wrapping_add(1);
         if self.bytes.capacity() > 2 * BATCH_BYTES {
             self.bytes.shrink_to(BATCH_BYTES);
         }
@@ -139,7 +201,8 @@ mod tests {
     fn add(batch: &mut Batch, key: &str, value: &str) -> Record {
         batch.arena().extend_from_slice(key.as_bytes());
         batch.arena().extend_from_slice(value.as_bytes());
-        batch.commit(Token::nobody(1), key.len() as u32, value.len() as u32, 1)
+        let shape = Shape::keyed(TopicId(0), key.len() as u32, value.len() as u32);
+        batch.commit(Token::nobody(1), shape, 1)
     }
 
     #[test]
@@ -148,7 +211,7 @@ mod tests {
         add(&mut batch, "a", "first");
         add(&mut batch, "bb", "second");
         let parked = batch.park_last().unwrap();
-        assert_eq!((batch.len(), parked.hash()), (1, murmur2(b"bb")));
+        assert_eq!((batch.len(), parked.record().hash), (1, murmur2(b"bb")));
         add(&mut batch, "c", "third");
         let back = batch.unpark(parked, 9);
         assert_eq!((batch.key(&back), batch.value(&back)), (&b"bb"[..], &b"second"[..]));

@@ -17,7 +17,10 @@ mod queue;
 mod receipt;
 mod token;
 
-pub use batch::{BATCH_BYTES, BATCH_RECORDS, Batch, Parked, RECORD_OVERHEAD_BYTES, Record};
+pub use batch::{
+    BATCH_BYTES, BATCH_RECORDS, Batch, PATIENCE_US, Parked, RECORD_OVERHEAD_BYTES, Record, Shape, TopicId,
+    accounted_bytes,
+};
 pub use bell::{Bell, Sleep};
 pub use board::{Board, Cell, lock};
 pub use budget::{Budget, Room};

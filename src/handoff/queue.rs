@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use super::batch::Batch;
+use super::batch::{Batch, Record};
 use super::bell::Bell;
 use super::board::{Board, lock};
 use super::budget::Budget;
 use super::hosts::HostReceipts;
 use super::ledger::Ledger;
 use super::options::BufferOptions;
+use super::partitioner::partition_of;
 use super::receipt::Receipt;
 use crate::event::Outcome;
 use crate::metrics::Histogram;
@@ -131,13 +132,32 @@ impl Inlet {
 /// Which lanes (partitions) take records; the poll thread parks a record of a lane that does not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LaneView {
-    /// One entry a partition; empty while no lane is full, which is nearly always.
-    pub full: Vec<bool>,
+    /// By topic, one entry a partition; empty while no lane is full, which is nearly always.
+    full: Vec<Vec<bool>>,
 }
 
 impl LaneView {
-    pub fn takes(&self, hash: u32) -> bool {
-        self.full.is_empty() || !self.full[hash as usize % self.full.len()]
+    /// `full`: which partitions of which topic take no more for now.
+    pub fn new(full: Vec<Vec<bool>>) -> Self {
+        match full.iter().flatten().any(|is_full| *is_full) {
+            true => Self { full },
+            false => Self::default(),
+        }
+    }
+
+    /// Whether the record's lane takes it; one without a key takes any lane of its topic.
+    pub fn takes(&self, record: &Record) -> bool {
+        let Some(full) = self.full.get(usize::from(record.shape.topic.0)) else { return true };
+        match record.shape.key_len {
+            _ if full.is_empty() => true,
+            Some(_) => !full[partition_of(record.hash, full.len() as u32) as usize],
+            None => full.iter().any(|is_full| !is_full),
+        }
+    }
+
+    /// Partitions that take no more, over all topics.
+    pub fn full_lanes(&self) -> usize {
+        self.full.iter().flatten().filter(|is_full| **is_full).count()
     }
 }
 

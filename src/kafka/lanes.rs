@@ -248,7 +248,7 @@ impl Lanes {
         if self.loads.iter().all(|load| !load.is_full) {
             return LaneView::default();
         }
-        LaneView { full: self.lanes.iter().map(|lane| self.loads[lane.leader].is_full).collect() }
+        LaneView::new(vec![self.lanes.iter().map(|lane| self.loads[lane.leader].is_full).collect()])
     }
 }
 
@@ -261,13 +261,14 @@ fn show_front(held: &Held, show: &mut impl FnMut(Token, usize)) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handoff::murmur2;
+    use crate::handoff::{Shape, TopicId, murmur2};
 
     fn batch_of(keys: &[&str]) -> Batch {
         let mut batch = Batch::default();
         for (index, key) in keys.iter().enumerate() {
             batch.arena().extend_from_slice(key.as_bytes());
-            batch.commit(Token::nobody(index as u64), key.len() as u32, 0, 100);
+            let shape = Shape::keyed(TopicId(0), key.len() as u32, 0);
+            batch.commit(Token::nobody(index as u64), shape, 100);
         }
         batch
     }
@@ -335,14 +336,14 @@ mod tests {
             .unwrap();
         let batch = batch_of(&[key]);
         for _ in 0..75 {
-            assert!(lanes.view().takes(murmur2(key.as_bytes())));
+            assert!(lanes.view().takes(&batch.records()[0]));
             lanes.place(&batch, &batch.records()[0]);
         }
-        assert_eq!(lanes.view().full, [true, false]);
+        assert_eq!(lanes.view(), LaneView::new(vec![vec![true, false]]));
         for _ in 0..14 {
             lanes.ended(0);
         }
-        assert_eq!(lanes.view().full, [true, false], "80 % is not reached yet");
+        assert_eq!(lanes.view(), LaneView::new(vec![vec![true, false]]), "80 % is not reached yet");
         lanes.ended(0);
         lanes.ended(0);
         assert_eq!(lanes.view(), LaneView::default());
@@ -377,7 +378,7 @@ mod tests {
                 lanes.ended(2);
             }
         }
-        assert_eq!([0, 1].map(|hash| lanes.view().takes(hash)), [false, false]);
+        assert_eq!(lanes.view().full_lanes(), 2);
         lanes.adjust(4);
         assert_eq!(lanes.view(), LaneView::default());
     }
@@ -389,16 +390,16 @@ mod tests {
             let mut lanes = Lanes::new(max_records);
             lanes.apply(&layout(&[1, 2], &[1, 2]));
             let batch = batch_of(&["a"]);
-            let hash = batch.records()[0].hash;
-            let lane = partition_of(hash, 2) as i32;
+            let record = batch.records()[0];
+            let lane = partition_of(record.hash, 2) as i32;
             let mut inside = 0;
-            while lanes.view().takes(hash) {
+            while lanes.view().takes(&record) {
                 lanes.place(&batch, &batch.records()[0]);
                 inside += 1;
             }
             assert!((1..=max_records).contains(&inside), "{inside} of {max_records}");
             (0..inside).for_each(|_| lanes.ended(lane));
-            assert!(lanes.view().takes(hash), "{max_records}");
+            assert!(lanes.view().takes(&record), "{max_records}");
         }
     }
 

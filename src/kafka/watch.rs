@@ -13,7 +13,7 @@ use super::native::Event;
 use super::options::KafkaOptions;
 use super::statistics::{self, Reading};
 use crate::event::{Outcome, excerpt};
-use crate::handoff::{BufferOptions, Cause, Clock, KafkaEnd, lock, unix_ms};
+use crate::handoff::{BufferOptions, Cause, Clock, KafkaEnd, LaneView, lock, unix_ms};
 use crate::metrics::Throttle;
 
 /// Records inside the client library without any report for so long: Kafka is stuck, and readiness falls within the
@@ -48,7 +48,7 @@ pub struct Watch {
     /// Why the client library gives records up unsent. Unless we make it do so, their partition has gone.
     pub purged: Cause,
     pub shown_ready: Option<&'static str>,
-    pub full: Vec<bool>,
+    pub shown_lanes: LaneView,
     pub errors: Throttle,
     pub next_look_us: u64,
     /// When the next record may try whether the topic takes writes again.
@@ -78,7 +78,7 @@ impl Watch {
             is_fatal: false,
             purged: Cause::UnknownTopic,
             shown_ready: None,
-            full: Vec::new(),
+            shown_lanes: LaneView::default(),
             errors: Throttle::default(),
             next_look_us: 0,
             next_trial_us: 0,
@@ -234,8 +234,8 @@ impl Watch {
 
     pub fn show(&mut self, has_producer: bool) {
         let view = self.lanes.view();
-        if view.full != self.full {
-            self.full = view.full.clone();
+        if view != self.shown_lanes {
+            self.shown_lanes = view.clone();
             self.accounts.end.show_lanes(std::sync::Arc::new(view));
         }
         let now_us = self.clock.now_us();
@@ -251,7 +251,7 @@ impl Watch {
         board.held_records.set(self.lanes.held_records() as u64);
         board.partitions.set(self.lanes.count() as u64);
         board.lanes_down.set(self.lanes.down() as u64);
-        board.lanes_full.set(self.full.iter().filter(|full| **full).count() as u64);
+        board.lanes_full.set(self.shown_lanes.full_lanes() as u64);
         board.brokers_up.set(self.reading.layout.up.len() as u64);
         board.brokers_down.set(self.reading.brokers_down as u64);
         board.retries.set(self.retries_before + self.retries);

@@ -234,7 +234,7 @@ impl<S: Stream> Conn<S> {
     }
 
     fn parks(&self) -> bool {
-        matches!(&self.session, Session::Tcp(session) if session.parked_hash().is_some())
+        matches!(&self.session, Session::Tcp(session) if session.parked().is_some())
     }
 
     pub fn tcp(&mut self) -> Option<&mut TcpSession> {

@@ -223,8 +223,8 @@ impl<S: Stream> Hub<S> {
         self.lane_waiting.retain(|slot| {
             // The slot may be another's by now.
             let Some(conn) = table.get(*slot).filter(|conn| conn.wait == Wait::Lane) else { return false };
-            let parked = conn.tcp().and_then(|session| session.parked_hash());
-            if parked.is_some_and(|hash| !lanes.takes(hash)) {
+            let parked = conn.tcp().and_then(|session| session.parked());
+            if parked.is_some_and(|record| !lanes.takes(record)) {
                 return true;
             }
             conn.wait = Wait::Turn;

@@ -3,9 +3,12 @@
 use std::fmt::Display;
 
 use crate::event::{Rejection, excerpt};
-use crate::handoff::{Batch, LaneView, Record, Room, Tally, Token};
+use crate::handoff::{Batch, LaneView, Record, Room, Shape, Tally, Token, TopicId};
 use crate::metrics::Throttle;
 use crate::pipeline::{Encoded, Pipeline};
+
+/// Where score updates go, from TCP and from an embedding host.
+pub const TCP_TOPIC: TopicId = TopicId(0);
 
 /// The moment of a turn: two clocks, read once.
 #[derive(Clone, Copy, Debug)]
@@ -112,8 +115,9 @@ impl Intake<'_> {
             Ok(encoded) => encoded,
             Err(rejection) => return self.refuse(rejection, message),
         };
-        let record = self.batch.commit(token, encoded.key_len, encoded.value_len, self.now.us);
-        if !self.lanes.takes(record.hash) {
+        let shape = Shape::keyed(TCP_TOPIC, encoded.key_len, encoded.value_len);
+        let record = self.batch.commit(token, shape, self.now.us);
+        if !self.lanes.takes(&record) {
             return Taken::LaneFull;
         }
         self.book(&record);

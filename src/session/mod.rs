@@ -11,6 +11,6 @@ mod tcp;
 
 pub use admin::{AdminSession, AdminView, OUT_BYTES_MAX};
 pub use answers::{ANSWER_BYTES, FREE_ANSWERS};
-pub use intake::{Intake, Now, Rejects, Taken};
+pub use intake::{Intake, Now, Rejects, TCP_TOPIC, Taken};
 pub use options::{Framing, TcpOptions};
 pub use tcp::{Progress, Stop, TcpSession};

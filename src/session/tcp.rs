@@ -7,7 +7,7 @@ use super::answers::Answers;
 use super::intake::{Intake, Taken};
 use super::options::{Framing, TcpOptions};
 use crate::event::{Outcome, Rejection};
-use crate::handoff::{Address, Parked, Receipt, Token};
+use crate::handoff::{Address, Parked, Receipt, Record, Token};
 use crate::wire::{Frames, Item, Lines};
 
 /// The first line that switches answers on (G12).
@@ -143,7 +143,7 @@ impl TcpSession {
     fn unpark(&mut self, intake: &mut Intake<'_>) -> Option<Stop> {
         let parked = self.parked.take()?;
         let stop = match self.obstacle(intake) {
-            None if intake.lanes.takes(parked.hash()) => None,
+            None if intake.lanes.takes(parked.record()) => None,
             None => Some(Stop::Lane),
             stop => stop,
         };
@@ -231,9 +231,9 @@ impl TcpSession {
         self.answers.as_ref().map_or(0, |answers| answers.stored_outside())
     }
 
-    /// The lane hash of the parked record, while there is one.
-    pub fn parked_hash(&self) -> Option<u32> {
-        self.parked.as_ref().map(|parked| parked.hash())
+    /// The parked record, while there is one.
+    pub fn parked(&self) -> Option<&Record> {
+        self.parked.as_ref().map(|parked| parked.record())
     }
 
     /// A parked record at the end of all things: it was read, and is not stored. Its sender is told if it

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use sluice::event::Outcome;
-use sluice::handoff::{Cause, Clock, KafkaEnd, Sleep};
+use sluice::handoff::{Cause, Clock, KafkaEnd, LaneView, Sleep};
 use sluice::kafka::accounts::Accounts;
 use sluice::kafka::errors::judge;
 use sluice::kafka::feeder::Feeder;
@@ -35,7 +35,7 @@ pub struct KafkaSide {
     is_fatal: bool,
     pub inside: usize,
     last_batch_us: u64,
-    full: Vec<bool>,
+    shown_lanes: LaneView,
     timeout_us: u64,
     dozes: bool,
     /// The last act: told until then at most.
@@ -63,7 +63,7 @@ impl KafkaSide {
             is_fatal: false,
             inside: 0,
             last_batch_us: 0,
-            full: Vec::new(),
+            shown_lanes: LaneView::default(),
             dozes,
             finishing_until_us: None,
             ended: false,
@@ -150,8 +150,8 @@ impl KafkaSide {
 
     fn show(&mut self) {
         let view = self.lanes.view();
-        if view.full != self.full {
-            self.full = view.full.clone();
+        if view != self.shown_lanes {
+            self.shown_lanes = view.clone();
             self.accounts.end.show_lanes(Arc::new(view));
         }
         if !std::mem::take(&mut self.is_stale) || !self.has_producer {

@@ -166,7 +166,7 @@ impl World {
     }
 
     fn lanes(&mut self, full: &[bool]) {
-        self.kafka.show_lanes(Arc::new(LaneView { full: full.to_vec() }));
+        self.kafka.show_lanes(Arc::new(LaneView::new(vec![full.to_vec()])));
         self.kafka.publish();
     }
 }
