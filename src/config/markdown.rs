@@ -125,6 +125,7 @@ fn value(kind: Kind) -> String {
         Kind::Bytes { min, max } => format!("size, {} to {}", size_text(min), size_text(max)),
         Kind::BytesOrOff { min } => format!("size from {}, or `off`", size_text(min)),
         Kind::Output => "`stderr`, `stdout` or a file".into(),
+        Kind::Name => "name".into(),
         Kind::UrlPath => "path".into(),
         Kind::Passthrough => "any".into(),
         Kind::Topic => expected(kind),

@@ -45,6 +45,7 @@ fn read(kind: Kind, text: &str) -> Option<Value> {
         Kind::Bytes { min, max } => size(text).filter(within(min, max)).map(|n| Value::Bytes(Some(n))),
         Kind::BytesOrOff { .. } if text.eq_ignore_ascii_case("off") => Some(Value::Bytes(None)),
         Kind::BytesOrOff { min } => size(text).filter(|n| *n >= min).map(|n| Value::Bytes(Some(n))),
+        Kind::Name => (text.len() <= 100).then(|| Value::Text(text.into())),
         Kind::UrlPath => url_path(text).then(|| Value::Text(text.into())),
         Kind::Output | Kind::Passthrough => (!text.is_empty()).then(|| Value::Text(text.into())),
     }
@@ -74,6 +75,7 @@ pub fn expected(kind: Kind) -> String {
         Kind::BytesOrOff { min } => {
             format!("bytes, bare or with KiB, MiB or GiB, at least {}; or off", size_text(min))
         }
+        Kind::Name => "a name of at most 100 bytes".into(),
         Kind::UrlPath => "a path such as /metrics: a slash, then letters, digits and . _ - /".into(),
         Kind::Output => "stderr, stdout or the path of a file".into(),
         Kind::Passthrough => "a value that librdkafka takes for this property, not empty".into(),

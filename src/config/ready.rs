@@ -1,24 +1,33 @@
 //! Step two: from values to the options that each room declares.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::gateway::GatewayOptions;
 use crate::handoff::BufferOptions;
-use crate::kafka::{Bootstrap, KafkaOptions};
+use crate::kafka::{Bootstrap, KafkaOptions, Topics};
 use crate::net::NetOptions;
 use crate::pipeline::ValueFormat;
-use crate::session::{Framing, TcpOptions};
+use crate::pipeline::events::{EventRules, IdVersion};
+use crate::session::{
+    Ack, EVENTS_TOPIC, Framing, HttpOptions, PLAYER_EVENTS_TOPIC, RouteOptions, TCP_TOPIC, TcpOptions,
+};
 
 use super::EMBEDDED;
 use super::log_options::{LogFormat, LogOptions, LogOutput};
 use super::passthrough::Property;
 use super::values::Values;
 
+/// S4's own limit for a request.
+const PLAYER_EVENTS_TIMEOUT: Duration = Duration::from_secs(5);
+
 pub(super) fn gateway(values: &Values, properties: &[Property]) -> GatewayOptions {
     let tcp = tcp(values);
+    let http = http(values);
     GatewayOptions {
         net: net(values, &tcp),
         tcp,
+        http,
         value_format: match values.text("VALUE_FORMAT") {
             "json" => ValueFormat::Json,
             _ => ValueFormat::Protobuf,
@@ -64,12 +73,45 @@ fn tcp(values: &Values) -> TcpOptions {
     }
 }
 
+fn http(values: &Values) -> HttpOptions {
+    let ack = |name| match values.text(name) {
+        "none" => Ack::None,
+        "delivered" => Ack::Delivered,
+        _ => Ack::Queued,
+    };
+    let timeout = values.time("HTTP_REQUEST_TIMEOUT");
+    let key_field = values.text("EVENTS_KEY_FIELD");
+    let rules = EventRules {
+        key_field: (!key_field.is_empty()).then(|| key_field.to_owned()),
+        max_items: values.number("BUFFER_MAX_MSGS"),
+        ids: if values.text("EVENT_ID_VERSION") == "7" { IdVersion::V7 } else { IdVersion::V4 },
+        ..EventRules::default()
+    };
+    let max_body_bytes = values.bytes("HTTP_MAX_BODY_BYTES");
+    HttpOptions {
+        max_body_bytes,
+        body_store_bytes: at_least(values, "HTTP_BODY_STORE_BYTES", max_body_bytes),
+        header_timeout: values.time("HTTP_HEADER_TIMEOUT"),
+        body_timeout: values.time("HTTP_BODY_TIMEOUT"),
+        idle_timeout: values.time("HTTP_IDLE_TIMEOUT"),
+        events: RouteOptions { topic: EVENTS_TOPIC, ack: ack("EVENTS_ACK"), timeout, rules: rules.clone() },
+        player_events: RouteOptions {
+            topic: PLAYER_EVENTS_TOPIC,
+            ack: ack("PLAYER_EVENTS_ACK"),
+            timeout: timeout.min(PLAYER_EVENTS_TIMEOUT),
+            rules,
+        },
+    }
+}
+
 fn net(values: &Values, tcp: &TcpOptions) -> NetOptions {
     let tcp_address = values.address("GATEWAY_LISTEN_ADDR");
+    let http_address = values.address("HTTP_LISTEN_ADDR").or(tcp_address);
     let health_address = values.address("HEALTH_LISTEN_ADDR").or(tcp_address);
     let listener = |address, port| Some(SocketAddr::new(address?, values.port(port)?));
     NetOptions {
         tcp: listener(tcp_address, "GATEWAY_LISTEN_PORT"),
+        http: listener(http_address, "HTTP_PORT").filter(|_| cfg!(feature = "http")),
         health: listener(health_address, "HEALTH_PORT"),
         max_connections: values.number("MAX_CONNECTIONS"),
         recv_buffer_bytes: at_least(values, "TCP_RECV_BUFFER_BYTES", recv_buffer_bytes_min(tcp)),
@@ -97,6 +139,17 @@ pub(super) fn recv_buffer_bytes_min(tcp: &TcpOptions) -> usize {
     longest_message_bytes(tcp).saturating_mul(2)
 }
 
+/// A route that is off has no topic: none is created for it, and none holds readiness back.
+fn topics(values: &Values) -> Topics {
+    let mut topics = Topics::default();
+    topics.set(TCP_TOPIC, values.text("KAFKA_TOPIC"));
+    if cfg!(feature = "http") && values.port("HTTP_PORT").is_some() {
+        topics.set(EVENTS_TOPIC, values.text("EVENTS_TOPIC"));
+        topics.set(PLAYER_EVENTS_TOPIC, values.text("PLAYER_EVENTS_TOPIC"));
+    }
+    topics
+}
+
 fn kafka(values: &Values, properties: &[Property]) -> KafkaOptions {
     let bootstrap = match values.text("KAFKA_BOOTSTRAP_SERVERS") {
         EMBEDDED => Bootstrap::Embedded,
@@ -105,7 +158,7 @@ fn kafka(values: &Values, properties: &[Property]) -> KafkaOptions {
     let passthrough = properties.iter().map(|property| (property.name.clone(), property.value.clone()));
     KafkaOptions {
         bootstrap,
-        topic: values.text("KAFKA_TOPIC").into(),
+        topics: topics(values),
         partitions: values.number("KAFKA_PARTITIONS"),
         replication_factor: values.number("KAFKA_REPLICATION_FACTOR"),
         min_insync_replicas: values.number("KAFKA_MIN_INSYNC_REPLICAS"),

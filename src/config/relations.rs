@@ -23,7 +23,9 @@ pub(super) fn check(
     warnings: &mut Vec<Warning>,
 ) {
     let found = [
-        ports_differ(values, options),
+        ports_differ(values, options, "HEALTH_PORT", options.net.health),
+        ports_differ(values, options, "HTTP_PORT", options.net.http),
+        http_differs_from_health(values, options),
         metrics_have_their_own_path(values, options),
         replicas_suffice(values, &options.kafka),
         acks_fit_idempotence(values, &options.kafka),
@@ -38,13 +40,34 @@ pub(super) fn check(
     warn(options, warnings);
 }
 
-fn ports_differ(values: &Values, options: &GatewayOptions) -> Option<Fault> {
-    let (tcp, health) = (options.net.tcp?, options.net.health?);
-    let names = ["GATEWAY_LISTEN_ADDR", "GATEWAY_LISTEN_PORT", "HEALTH_LISTEN_ADDR", "HEALTH_PORT"];
-    let clash =
-        values.usable(&names) && tcp.port() != 0 && tcp.port() == health.port() && overlap(tcp, health);
-    clash
-        .then(|| values.fault("HEALTH_PORT", format!("another port than GATEWAY_LISTEN_PORT={}", tcp.port())))
+const ADDRESSES: [&str; 6] = [
+    "GATEWAY_LISTEN_ADDR",
+    "GATEWAY_LISTEN_PORT",
+    "HTTP_LISTEN_ADDR",
+    "HTTP_PORT",
+    "HEALTH_LISTEN_ADDR",
+    "HEALTH_PORT",
+];
+
+fn ports_differ(
+    values: &Values,
+    options: &GatewayOptions,
+    name: &'static str,
+    other: Option<SocketAddr>,
+) -> Option<Fault> {
+    let (tcp, other) = (options.net.tcp?, other?);
+    (values.usable(&ADDRESSES) && clash(tcp, other))
+        .then(|| values.fault(name, format!("another port than GATEWAY_LISTEN_PORT={}", tcp.port())))
+}
+
+fn http_differs_from_health(values: &Values, options: &GatewayOptions) -> Option<Fault> {
+    let (http, health) = (options.net.http?, options.net.health?);
+    (values.usable(&ADDRESSES) && clash(http, health))
+        .then(|| values.fault("HTTP_PORT", format!("another port than HEALTH_PORT={}", health.port())))
+}
+
+fn clash(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() != 0 && one.port() == other.port() && overlap(one, other)
 }
 
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
@@ -140,7 +163,7 @@ fn warn(options: &GatewayOptions, warnings: &mut Vec<Warning>) {
         let text = format!("below {BUFFER_RECORDS_ADVISED} records reading pauses all the time");
         warnings.push(Warning::new("BUFFER_MAX_MSGS", text));
     }
-    if options.net.tcp.is_none() {
+    if options.net.tcp.is_none() && options.net.http.is_none() {
         warnings.push(Warning::new("GATEWAY_LISTEN_PORT", "off: no listener takes events"));
     }
 }

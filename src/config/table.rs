@@ -11,14 +11,23 @@ pub enum Section {
     Kafka,
     Buffer,
     Tcp,
+    Http,
     Lifecycle,
     Log,
     Metrics,
 }
 
 impl Section {
-    pub const ALL: [Self; 7] =
-        [Self::Listeners, Self::Kafka, Self::Buffer, Self::Tcp, Self::Lifecycle, Self::Log, Self::Metrics];
+    pub const ALL: [Self; 8] = [
+        Self::Listeners,
+        Self::Kafka,
+        Self::Buffer,
+        Self::Tcp,
+        Self::Http,
+        Self::Lifecycle,
+        Self::Log,
+        Self::Metrics,
+    ];
 
     /// The heading.
     #[must_use]
@@ -28,6 +37,7 @@ impl Section {
             Self::Kafka => "Kafka",
             Self::Buffer => "Buffer and memory",
             Self::Tcp => "TCP",
+            Self::Http => "HTTP",
             Self::Lifecycle => "Lifecycle",
             Self::Log => "Log",
             Self::Metrics => "Metrics",
@@ -71,6 +81,8 @@ pub enum Kind {
     BytesOrOff {
         min: u64,
     },
+    /// The name of a member, or nothing.
+    Name,
     /// An absolute path within a URL.
     UrlPath,
     /// `stderr`, `stdout` or a file.
@@ -118,6 +130,10 @@ pub const VARIABLES: &[Variable] = &[
         "Address of the TCP listener."),
     row(Section::Listeners, "GATEWAY_LISTEN_PORT", &[], "7000", Kind::Port,
         "Port of the TCP listener; `off` for none, 0 for a free one, which the log names at start."),
+    row(Section::Listeners, "HTTP_LISTEN_ADDR", &[], "", Kind::Address,
+        "Address of the HTTP listener; the same as GATEWAY_LISTEN_ADDR unless given."),
+    row(Section::Listeners, "HTTP_PORT", &["PORT"], "8080", Kind::Port,
+        "Port of the HTTP listener; `off` for none, 0 for a free one; the Cargo feature `http`."),
     row(Section::Listeners, "HEALTH_LISTEN_ADDR", &[], "", Kind::Address,
         "Address of the health listener; the same as GATEWAY_LISTEN_ADDR unless given."),
     row(Section::Listeners, "HEALTH_PORT", &[], "7001", Kind::Port,
@@ -128,7 +144,11 @@ pub const VARIABLES: &[Variable] = &[
     row(Section::Kafka, "KAFKA_BOOTSTRAP_SERVERS", &["KAFKA_BROKERS"], "localhost:9092", Kind::Servers,
         "Brokers to ask first; `embedded` runs a mock cluster inside the process, in memory only."),
     row(Section::Kafka, "KAFKA_TOPIC", &[], "score_updates", Kind::Topic,
-        "Topic that is written; created when it does not exist, never altered when it does."),
+        "Topic of TCP's score updates; created when it does not exist, never altered when it does, as are all others."),
+    row(Section::Kafka, "EVENTS_TOPIC", &[], "events", Kind::Topic,
+        "Topic of `POST /events`."),
+    row(Section::Kafka, "PLAYER_EVENTS_TOPIC", &["KAFKA_TOPIC_PLAYER_EVENTS"], "player.events.raw", Kind::Topic,
+        "Topic of `POST /api/v1/events`."),
     row(Section::Kafka, "KAFKA_PARTITIONS", &["KAFKA_NUM_PARTITIONS"], "12", Kind::Count { min: 1, max: 100_000 },
         "Partitions of a topic that is created."),
     row(Section::Kafka, "KAFKA_REPLICATION_FACTOR", &[], "1", Kind::Count { min: 1, max: 32_767 },
@@ -167,6 +187,27 @@ pub const VARIABLES: &[Variable] = &[
         "Incomplete messages held over all connections, beyond it they stay in the kernel; unless given, at least the longest message."),
     row(Section::Tcp, "VALUE_FORMAT", &[], "protobuf", Kind::Choice(&["protobuf", "json"]),
         "Encoding of a record's value: leaderboard.ScoreUpdate, or a JSON object with lb, player, score, ts_ms."),
+
+    row(Section::Http, "HTTP_MAX_BODY_BYTES", &[], "1MiB", Kind::Bytes { min: KIB, max: GIB },
+        "Longest request body, also after inflating it; a longer one is answered with 413."),
+    row(Section::Http, "HTTP_BODY_STORE_BYTES", &[], "16MiB", Kind::Bytes { min: 4 * KIB, max: 64 * GIB },
+        "Bodies on their way held over all connections, beyond it a request is answered with 503; unless given, at least HTTP_MAX_BODY_BYTES."),
+    row(Section::Http, "HTTP_REQUEST_TIMEOUT", &[], "10s", Kind::Duration { min: 1, max: DAY_MS },
+        "Longest wait of a request for delivery, 5 s at most on /api/v1/events; `?timeout=` asks for less."),
+    row(Section::Http, "HTTP_IDLE_TIMEOUT", &[], "75s", Kind::Duration { min: 1, max: DAY_MS },
+        "A connection without a request is closed after so long."),
+    row(Section::Http, "HTTP_HEADER_TIMEOUT", &[], "10s", Kind::Duration { min: 1, max: DAY_MS },
+        "A request's head must be complete so long after its first byte; a slower one is answered with 408."),
+    row(Section::Http, "HTTP_BODY_TIMEOUT", &[], "30s", Kind::Duration { min: 1, max: DAY_MS },
+        "A request's body must be complete so long after its head; a slower one is answered with 408."),
+    row(Section::Http, "EVENTS_ACK", &[], "queued", Kind::Choice(&["none", "queued", "delivered"]),
+        "When /events answers unless the request says: at once, once the event is in the buffer, or once Kafka has it."),
+    row(Section::Http, "PLAYER_EVENTS_ACK", &[], "delivered", Kind::Choice(&["none", "queued", "delivered"]),
+        "The same for /api/v1/events."),
+    row(Section::Http, "EVENTS_KEY_FIELD", &[], "", Kind::Name,
+        "Member of an event on /events whose value becomes the record's key; without it records have none."),
+    row(Section::Http, "EVENT_ID_VERSION", &[], "4", Kind::Choice(&["4", "7"]),
+        "Version of the UUIDs that the gateway gives: random, or ordered by time."),
 
     row(Section::Lifecycle, "DRAIN_TIMEOUT", &[], "5s", Kind::Duration { min: 0, max: DAY_MS },
         "How long a shutdown may take; what is left then is purged and accounted for."),

@@ -23,6 +23,7 @@ use crate::event::{Outcome, quoted};
 use crate::handoff::{Account, Bell, Clock, Shared, crossing, lock};
 use crate::kafka::{self, Bootstrap, EmbeddedBroker};
 use crate::net::{Control, Hub, HubStats, Listener, Poller, install_waker};
+use crate::session::Web;
 use view::Face;
 
 /// Descriptors that the process needs beside its senders' sockets.
@@ -90,7 +91,7 @@ pub struct Gateway {
     kafka_bell: Bell,
     clock: Clock,
     value_format: crate::pipeline::ValueFormat,
-    addresses: (Option<SocketAddr>, Option<SocketAddr>),
+    addresses: [Option<SocketAddr>; 3],
     poll_thread: Option<JoinHandle<io::Result<HubStats>>>,
     /// Lives as long as anything may be sent to it.
     _embedded: Option<EmbeddedBroker>,
@@ -128,11 +129,12 @@ impl Gateway {
                 .map(Some)
                 .map_err(|error| StartError::Bind(address, error)),
         };
-        let (tcp, health) = (bind(options.net.tcp)?, bind(options.net.health)?);
+        let (tcp, http, health) =
+            (bind(options.net.tcp)?, bind(options.net.http)?, bind(options.net.health)?);
         let embedded = match &options.kafka.bootstrap {
             Bootstrap::Servers(_) => None,
             Bootstrap::Embedded => Some(
-                EmbeddedBroker::start(1, &options.kafka.topic, options.kafka.partitions, 1)
+                EmbeddedBroker::start(1, &options.kafka.topics.names(), options.kafka.partitions, 1)
                     .map_err(|error| StartError::Embedded(error.to_string()))?,
             ),
         };
@@ -140,7 +142,7 @@ impl Gateway {
             (Bootstrap::Servers(servers), _) => servers.clone(),
             (Bootstrap::Embedded, Some(broker)) => {
                 let servers = broker.bootstrap_servers();
-                log::info!(target: "kafka", "broker.embedded bootstrap={servers} topic={}", options.kafka.topic);
+                log::info!(target: "kafka", "broker.embedded bootstrap={servers} topics={}", options.kafka.topics);
                 servers
             }
             (Bootstrap::Embedded, None) => String::new(),
@@ -152,9 +154,14 @@ impl Gateway {
         install_waker(&poll, &poll_bell).map_err(StartError::System)?;
         let control = Arc::new(Control::default());
         let metrics_path = options.metrics_path.as_deref().map(Arc::from);
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| StartError::System(io::Error::other(error)))?;
+        let web = Web::new(&options.http, options.buffer.max_records, seed);
         let hub = Hub::new(
             &options.net,
             &options.tcp,
+            Arc::new(options.http.clone()),
+            web,
             options.value_format,
             metrics_path,
             options.log_excerpts,
@@ -164,6 +171,7 @@ impl Gateway {
             poll,
             hub,
             tcp,
+            http,
             health,
             max_connections,
             options.drain_timeout,
@@ -204,12 +212,17 @@ impl Gateway {
 
     /// Where the TCP listener really is.
     pub fn tcp_address(&self) -> Option<SocketAddr> {
-        self.addresses.0
+        self.addresses[0]
+    }
+
+    /// Where the HTTP listener really is.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.addresses[1]
     }
 
     /// Where the health listener really is.
     pub fn health_address(&self) -> Option<SocketAddr> {
-        self.addresses.1
+        self.addresses[2]
     }
 
     /// Whether a record can be stored now (G15).

@@ -6,13 +6,14 @@ use crate::handoff::BufferOptions;
 use crate::kafka::KafkaOptions;
 use crate::net::NetOptions;
 use crate::pipeline::ValueFormat;
-use crate::session::TcpOptions;
+use crate::session::{HttpOptions, TcpOptions};
 
 /// What [`crate::gateway::Gateway::start`] takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewayOptions {
     pub net: NetOptions,
     pub tcp: TcpOptions,
+    pub http: HttpOptions,
     pub value_format: ValueFormat,
     pub buffer: BufferOptions,
     pub kafka: KafkaOptions,
@@ -33,6 +34,7 @@ impl Default for GatewayOptions {
         Self {
             net: NetOptions::default(),
             tcp: TcpOptions::default(),
+            http: HttpOptions::default(),
             value_format: ValueFormat::default(),
             buffer: BufferOptions::default(),
             kafka: KafkaOptions::default(),

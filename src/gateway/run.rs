@@ -15,7 +15,7 @@ use crate::kafka::display_bootstrap;
 /// 3 an address could not be bound.
 pub fn run(options: GatewayOptions) -> i32 {
     let kafka = display_bootstrap(&options.kafka.bootstrap).to_owned();
-    let topic = options.kafka.topic.clone();
+    let topics = options.kafka.topics.clone();
     let mut gateway = match Gateway::start(options) {
         Ok(gateway) => gateway,
         Err(error) => {
@@ -27,8 +27,9 @@ pub fn run(options: GatewayOptions) -> i32 {
         log::error!(target: "gateway", "signals.failed reason={}", quoted(&error));
         return 1;
     }
-    let (listen, health) = (show(gateway.tcp_address()), show(gateway.health_address()));
-    log::info!(target: "gateway", "gateway.start listen={listen} health={health} kafka={kafka} topic={topic} version={}", env!("CARGO_PKG_VERSION"));
+    let [listen, http, health] =
+        [gateway.tcp_address(), gateway.http_address(), gateway.health_address()].map(show);
+    log::info!(target: "gateway", "gateway.start listen={listen} http={http} health={health} kafka={kafka} topic={topics} version={}", env!("CARGO_PKG_VERSION"));
     match gateway.wait() {
         Ok(summary) if summary.is_clean() => {
             log::info!(target: "gateway", "gateway.stop {summary}");

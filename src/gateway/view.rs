@@ -47,6 +47,11 @@ impl Face {
                     ..ListenerSnapshot::default()
                 },
                 ListenerSnapshot {
+                    connections: stats.http_connections as u64,
+                    accepted: stats.http_accepted,
+                    ..ListenerSnapshot::default()
+                },
+                ListenerSnapshot {
                     connections: stats.health_connections as u64,
                     accepted: stats.health_accepted,
                     ..ListenerSnapshot::default()
@@ -117,8 +122,9 @@ impl Face {
                 board.producers_built.get()
             ),
             format!(
-                "connections tcp={} health={} paused_queue={} paused_lane={} paused_answers={} paused_seconds={:.3}",
+                "connections tcp={} http={} health={} paused_queue={} paused_lane={} paused_answers={} paused_seconds={:.3}",
                 stats.tcp_connections,
+                stats.http_connections,
                 stats.health_connections,
                 stats.paused_queue,
                 stats.paused_lane,

@@ -136,6 +136,13 @@ impl Batch {
         Some(Parked { bytes, record })
     }
 
+    /// Takes the last record out for good.
+    pub fn drop_last(&mut self) {
+        if let Some(record) = self.records.pop() {
+            self.bytes.truncate(record.start as usize);
+        }
+    }
+
     /// Puts a parked record back; the moment of acceptance is now.
     pub fn unpark(&mut self, parked: Parked, now_us: u64) -> Record {
         let record = Record { start: self.bytes.len() as u32, ..parked.record };

@@ -5,6 +5,9 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+/// Topics that a gateway writes to at most.
+pub const TOPICS_MAX: usize = 4;
+
 /// A number on the board.
 #[derive(Debug, Default)]
 pub struct Cell(AtomicU64);
@@ -47,8 +50,8 @@ pub struct Board {
     pub last_delivery_unix_ms: Cell,
     /// Microseconds on the gateway's clock at the Kafka thread's last turn.
     pub beat_us: Cell,
-    /// Largest record the topic and the broker take, in bytes.
-    pub max_record_bytes: Cell,
+    /// Largest record that each topic and its brokers take, in bytes; 0 while unknown.
+    pub max_record_bytes: [Cell; TOPICS_MAX],
     /// (broker id, average round trip in microseconds).
     pub round_trips: Mutex<Vec<(i32, u64)>>,
     /// The last error the client library spoke of: when (Unix ms), and what.

@@ -22,7 +22,7 @@ pub use batch::{
     accounted_bytes,
 };
 pub use bell::{Bell, Sleep};
-pub use board::{Board, Cell, lock};
+pub use board::{Board, Cell, TOPICS_MAX, lock};
 pub use budget::{Budget, Room};
 pub use clock::{Clock, unix_ms};
 pub use hosts::{HOST_SLOT, HostReceipts};

@@ -185,6 +185,8 @@ pub struct PollEnd {
 pub struct Tally {
     pub accepted: u64,
     pub rejected: u64,
+    /// Found no room, and their senders are told at once: not stored.
+    pub turned_away: u64,
     /// Records and their bytes that need room in the buffer.
     pub records: usize,
     pub bytes: usize,
@@ -250,6 +252,9 @@ impl PollEnd {
         }
         if tally.rejected > 0 {
             self.shared.ledger.credit(Outcome::Rejected, tally.rejected);
+        }
+        if tally.turned_away > 0 {
+            self.shared.ledger.credit(Outcome::NotStored, tally.turned_away);
         }
         if self.batch.is_empty() {
             return true;

@@ -4,7 +4,8 @@
 
 use std::collections::VecDeque;
 
-use crate::handoff::{Batch, Record, Token};
+use super::producer::Outgoing;
+use crate::handoff::{Batch, Record, Shape, Token};
 
 /// A record that waits, or is about to.
 #[derive(Clone, Copy, Debug)]
@@ -14,8 +15,9 @@ pub struct Entry<'a> {
     pub hash: u32,
     /// Gateway's clock, microseconds.
     pub accepted_us: u64,
-    pub key: &'a [u8],
-    pub value: &'a [u8],
+    pub shape: Shape,
+    /// Key, value and headers, one after the other.
+    pub parts: &'a [u8],
 }
 
 impl<'a> Entry<'a> {
@@ -25,9 +27,21 @@ impl<'a> Entry<'a> {
             token: record.token,
             hash: record.hash,
             accepted_us: batch.accepted_us(),
-            key: batch.key(record),
-            value: batch.value(record),
+            shape: record.shape,
+            parts: batch.parts(record),
         }
+    }
+
+    /// Empty for a record without a key.
+    pub fn key(&self) -> &'a [u8] {
+        &self.parts[..self.shape.key_len.unwrap_or(0) as usize]
+    }
+
+    /// As the client library takes it.
+    pub fn outgoing(&self) -> Outgoing<'a> {
+        let (key, rest) = self.parts.split_at(self.key().len());
+        let (value, headers) = rest.split_at(self.shape.value_len as usize);
+        Outgoing { key: self.shape.key_len.map(|_| key), value, headers, token: self.token }
     }
 }
 
@@ -36,8 +50,7 @@ struct Index {
     token: Token,
     hash: u32,
     accepted_us: u64,
-    key_len: u32,
-    value_len: u32,
+    shape: Shape,
     /// Counted from the first byte ever pushed since the arena was empty.
     start: u64,
 }
@@ -57,12 +70,10 @@ impl Held {
             token: entry.token,
             hash: entry.hash,
             accepted_us: entry.accepted_us,
-            key_len: entry.key.len() as u32,
-            value_len: entry.value.len() as u32,
+            shape: entry.shape,
             start: self.dropped + self.bytes.len() as u64,
         });
-        self.bytes.extend_from_slice(entry.key);
-        self.bytes.extend_from_slice(entry.value);
+        self.bytes.extend_from_slice(entry.parts);
     }
 
     pub fn len(&self) -> usize {
@@ -81,13 +92,13 @@ impl Held {
     pub fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
         self.entries.iter().map(|index| {
             let start = (index.start - self.dropped) as usize;
-            let (key, rest) = self.bytes[start..].split_at(index.key_len as usize);
+            let parts = &self.bytes[start..start + index.shape.len()];
             Entry {
                 token: index.token,
                 hash: index.hash,
                 accepted_us: index.accepted_us,
-                key,
-                value: &rest[..index.value_len as usize],
+                shape: index.shape,
+                parts,
             }
         })
     }
@@ -111,6 +122,7 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handoff::TopicId;
 
     #[test]
     fn first_in_first_out_whatever_is_dropped() {
@@ -121,17 +133,17 @@ mod tests {
                 token: Token::nobody(number as u64),
                 hash: 0,
                 accepted_us: 0,
-                key: key.as_bytes(),
-                value: b"v",
+                shape: Shape::keyed(TopicId(0), key.len() as u32, 0),
+                parts: key.as_bytes(),
             };
             held.push(entry);
         }
         for step in [1, 30, 40, 28] {
-            let front = held.front().unwrap().key.to_vec();
+            let front = held.front().unwrap().key().to_vec();
             assert_eq!(front, keys[100 - held.len()].as_bytes());
             held.drop_front(step);
         }
-        assert_eq!(held.front().unwrap().key, b"key-99");
+        assert_eq!(held.front().unwrap().key(), b"key-99");
         held.drop_front(1);
         assert!(held.is_empty() && held.bytes.capacity() == 0);
     }

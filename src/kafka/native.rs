@@ -4,6 +4,7 @@
 //! call a batch and reports what comes back. Why not `BaseProducer::send` and `poll`: a batch call sorted by
 //! partition costs less than half on every thread, and `poll(T)` always lasts T.
 
+use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
 use std::sync::{Arc, Mutex};
@@ -13,10 +14,12 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer as _};
 use rdkafka_sys as sys;
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
+use slab::Slab;
 
 use super::errors::Persistence;
-use super::producer::{Outgoing, Producer};
-use crate::handoff::{Token, lock};
+use super::producer::{Outgoing, Partition, Producer};
+use crate::event::headers;
+use crate::handoff::{TOPICS_MAX, Token, TopicId, accounted_bytes, lock};
 
 /// Delivery reports taken out of one event at a time.
 const REPORTS_A_CALL: usize = 1024;
@@ -25,6 +28,9 @@ const REPORTS_A_CALL: usize = 1024;
 #[derive(Clone, Copy, Debug)]
 pub struct Delivery<'a> {
     pub token: Token,
+    pub topic: TopicId,
+    /// What it counted for in the buffer.
+    pub accounted_bytes: usize,
     pub code: Code,
     pub persistence: Persistence,
     /// Negative when the record never got a partition.
@@ -33,12 +39,28 @@ pub struct Delivery<'a> {
     pub value_len: usize,
 }
 
+/// Marks an opaque that is a place among the carried, which no token of nobody's looks like (a moment in microseconds)
+/// and no token of a peer's (its highest bit).
+const CARRIED: u64 = 1 << 62;
+
+/// What a record with headers leaves with us: the client library counts no headers in its report.
+struct Carried {
+    token: Token,
+    headers_len: u32,
+}
+
 /// Some of one event's delivery reports.
-pub struct Deliveries<'a>(&'a [*const sys::rd_kafka_message_t]);
+pub struct Deliveries<'a> {
+    raw: &'a [*const sys::rd_kafka_message_t],
+    topics: &'a [*mut sys::rd_kafka_topic_t; TOPICS_MAX],
+    carried: &'a RefCell<Slab<Carried>>,
+}
 
 impl<'a> Deliveries<'a> {
-    pub fn iter(&self) -> impl Iterator<Item = Delivery<'a>> {
-        self.0.iter().map(|message| {
+    /// Once: what was carried for a record is given back with its report.
+    pub fn iter(&self) -> impl Iterator<Item = Delivery<'a>> + use<'a> {
+        let Self { raw, topics, carried } = *self;
+        raw.iter().map(move |message| {
             // SAFETY: this type is only made in `show_deliveries`, from pointers that librdkafka has just
             // written and that live, with their keys, as long as the event: longer than 'a.
             let (message, status) = unsafe { (&**message, sys::rd_kafka_message_status(*message)) };
@@ -47,8 +69,20 @@ impl<'a> Deliveries<'a> {
                 // SAFETY: a key that is not null has `key_len` bytes, alive as said above.
                 false => unsafe { std::slice::from_raw_parts(message.key.cast::<u8>(), message.key_len) },
             };
+            let bits = message._private as usize as u64;
+            let (token, headers_len) = match bits & (1 << 63 | CARRIED) {
+                CARRIED => match carried.borrow_mut().try_remove((bits & !CARRIED) as usize) {
+                    Some(carried) => (carried.token, carried.headers_len as usize),
+                    None => (Token::nobody(0), 0),
+                },
+                _ => (Token::from_bits(bits), 0),
+            };
+            // One of few: the handle that the record was given with.
+            let topic = topics.iter().position(|topic| ptr::eq(*topic, message.rkt)).unwrap_or(0);
             Delivery {
-                token: Token::from_bits(message._private as usize as u64),
+                token,
+                topic: TopicId(topic as u8),
+                accounted_bytes: accounted_bytes(key.len() + message.len, headers_len),
                 code: message.err,
                 persistence: Persistence::from(status),
                 partition: message.partition,
@@ -106,28 +140,21 @@ impl Alarm {
 pub struct Native {
     producer: BaseProducer<DefaultProducerContext>,
     queue: QueueRef,
-    topic: *mut sys::rd_kafka_topic_t,
+    /// By id; null for a topic that is not there.
+    topics: [*mut sys::rd_kafka_topic_t; TOPICS_MAX],
+    /// Records with headers that are inside.
+    carried: RefCell<Slab<Carried>>,
     alarm: Alarm,
     messages: Vec<sys::rd_kafka_message_t>,
     raw_reports: Vec<*const sys::rd_kafka_message_t>,
 }
 
 impl Native {
-    /// Builds a producer for one topic and makes `alarm` wake it.
-    pub fn new(config: &ClientConfig, topic: &str, alarm: &Alarm) -> KafkaResult<Self> {
-        let name = CString::new(topic)?;
+    /// Builds a producer and makes `alarm` wake it. It writes to the topics that are added to it.
+    pub fn new(config: &ClientConfig, alarm: &Alarm) -> KafkaResult<Self> {
         let producer: BaseProducer<DefaultProducerContext> = config.create()?;
         let client = producer.client().native_ptr();
-        // SAFETY: `client` lives as long as `producer`; the topic handle is destroyed before it (see `Drop`);
-        // a null configuration means the client's own.
-        let topic = unsafe { sys::rd_kafka_topic_new(client, name.as_ptr(), ptr::null_mut()) };
-        if topic.is_null() {
-            return Err(KafkaError::ClientCreation(format!(
-                "no handle for topic {}",
-                name.to_string_lossy()
-            )));
-        }
-        // SAFETY: as above; each call gives a reference of its own.
+        // SAFETY: `client` lives as long as `producer`; each call gives a reference of its own.
         let (queue, for_alarm) = unsafe {
             (QueueRef(sys::rd_kafka_queue_get_main(client)), QueueRef(sys::rd_kafka_queue_get_main(client)))
         };
@@ -135,11 +162,29 @@ impl Native {
         Ok(Self {
             producer,
             queue,
-            topic,
+            topics: [ptr::null_mut(); TOPICS_MAX],
+            carried: RefCell::default(),
             alarm: alarm.clone(),
             messages: Vec::new(),
             raw_reports: vec![ptr::null(); REPORTS_A_CALL],
         })
+    }
+
+    /// A topic that this producer writes to from now on.
+    pub fn add_topic(&mut self, id: TopicId, name: &str) -> KafkaResult<()> {
+        let place = &mut self.topics[usize::from(id.0)];
+        if !place.is_null() {
+            return Ok(());
+        }
+        let name = CString::new(name)?;
+        let client = self.producer.client().native_ptr();
+        // SAFETY: `client` lives as long as `producer`; the topic handle is destroyed before it (see `Drop`);
+        // a null configuration means the client's own.
+        *place = unsafe { sys::rd_kafka_topic_new(client, name.as_ptr(), ptr::null_mut()) };
+        match place.is_null() {
+            false => Ok(()),
+            true => Err(KafkaError::ClientCreation(format!("no handle for topic {}", name.to_string_lossy()))),
+        }
     }
 
     /// Sleeps until something happens, the alarm rings or `timeout_ms` is over; shows what happened. False:
@@ -202,7 +247,8 @@ impl Native {
             if count == 0 {
                 return;
             }
-            show(Event::Deliveries(Deliveries(&self.raw_reports[..count])));
+            let (raw, topics, carried) = (&self.raw_reports[..count], &self.topics, &self.carried);
+            show(Event::Deliveries(Deliveries { raw, topics, carried }));
         }
     }
 
@@ -227,33 +273,85 @@ impl Producer for Native {
     /// (docs/decisions/0002-batches-sorted-by-partition.md).
     fn produce<'a>(
         &mut self,
-        partition: u32,
+        partition: Partition,
         records: impl Iterator<Item = Outgoing<'a>>,
         mut refused: impl FnMut(usize, Code),
     ) -> usize {
+        let (mut taken, mut start, mut is_full) = (0, 0, false);
+        // Once the client library has no room, nothing of the same partition may overtake what it did not take.
+        let mut refused = |position, code, is_full: &mut bool| {
+            *is_full |= code == Code::RD_KAFKA_RESP_ERR__QUEUE_FULL;
+            refused(position, code);
+        };
         self.messages.clear();
-        self.messages.extend(records.map(|record| sys::rd_kafka_message_t {
-            err: Code::RD_KAFKA_RESP_ERR_NO_ERROR,
-            rkt: ptr::null_mut(),
-            partition: 0,
-            payload: record.value.as_ptr() as *mut c_void,
-            len: record.value.len(),
-            key: record.key.as_ptr() as *mut c_void,
-            key_len: record.key.len(),
-            offset: 0,
-            _private: record.token.to_bits() as usize as *mut c_void,
-        }));
+        for (position, record) in records.enumerate() {
+            if is_full {
+                refused(position, Code::RD_KAFKA_RESP_ERR__QUEUE_FULL, &mut is_full);
+                continue;
+            }
+            if record.headers.is_empty() {
+                self.messages.push(plain(&record));
+                continue;
+            }
+            // What came before it goes first: the order within a partition is the senders'.
+            taken += self.produce_gathered(partition, start, |at, code| refused(at, code, &mut is_full));
+            start = position + 1;
+            if is_full {
+                refused(position, Code::RD_KAFKA_RESP_ERR__QUEUE_FULL, &mut is_full);
+                continue;
+            }
+            match self.produce_headed(partition, &record) {
+                Ok(()) => taken += 1,
+                Err(code) => refused(position, code, &mut is_full),
+            }
+        }
+        taken + self.produce_gathered(partition, start, |at, code| refused(at, code, &mut is_full))
+    }
+}
+
+fn plain(record: &Outgoing<'_>) -> sys::rd_kafka_message_t {
+    sys::rd_kafka_message_t {
+        err: Code::RD_KAFKA_RESP_ERR_NO_ERROR,
+        rkt: ptr::null_mut(),
+        partition: 0,
+        payload: record.value.as_ptr() as *mut c_void,
+        len: record.value.len(),
+        key: record.key.map_or(ptr::null_mut(), |key| key.as_ptr() as *mut c_void),
+        key_len: record.key.map_or(0, <[u8]>::len),
+        offset: 0,
+        _private: record.token.to_bits() as usize as *mut c_void,
+    }
+}
+
+impl Native {
+    fn topic(&self, id: TopicId) -> *mut sys::rd_kafka_topic_t {
+        self.topics.get(usize::from(id.0)).copied().unwrap_or(ptr::null_mut())
+    }
+
+    /// Hands over what [`Native::messages`] gathered, the first of which is the call's record number `start`.
+    fn produce_gathered(
+        &mut self,
+        partition: Partition,
+        start: usize,
+        mut refused: impl FnMut(usize, Code),
+    ) -> usize {
         let count = self.messages.len();
+        let topic = self.topic(partition.topic);
         if count == 0 {
             return 0;
         }
+        if topic.is_null() {
+            self.messages.clear();
+            (start..start + count).for_each(|position| refused(position, Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC));
+            return 0;
+        }
         // SAFETY: `topic` is alive (see `Drop`). `messages` holds `count` initialised entries whose pointers
-        // borrow from `records`, whose items live for 'a, longer than this call; F_COPY makes librdkafka copy
+        // borrow from the records of the call that fills it, which outlive that call; F_COPY makes librdkafka copy
         // key and value before it returns and never write through them. `_private` is a number to it.
         let taken = unsafe {
             sys::rd_kafka_produce_batch(
-                self.topic,
-                partition as i32,
+                topic,
+                partition.number as i32,
                 sys::RD_KAFKA_MSG_F_COPY,
                 self.messages.as_mut_ptr(),
                 count as i32,
@@ -262,7 +360,7 @@ impl Producer for Native {
         if taken as usize != count {
             for (position, message) in self.messages.iter().enumerate() {
                 if message.err != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-                    refused(position, message.err);
+                    refused(start + position, message.err);
                 }
             }
         }
@@ -270,14 +368,72 @@ impl Producer for Native {
         self.messages.clear();
         taken as usize
     }
+
+    /// One record with headers, which the batch call cannot carry.
+    fn produce_headed(&mut self, partition: Partition, record: &Outgoing<'_>) -> Result<(), Code> {
+        use sys::rd_kafka_vtype_t as Kind;
+        let topic = self.topic(partition.topic);
+        if topic.is_null() {
+            return Err(Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC);
+        }
+        // SAFETY: makes a list of our own; given away or destroyed below.
+        let list = unsafe { sys::rd_kafka_headers_new(8) };
+        for (name, value) in headers::iter(record.headers) {
+            // SAFETY: `list` is ours; librdkafka copies as many bytes of name and value as the lengths say.
+            unsafe {
+                sys::rd_kafka_header_add(
+                    list,
+                    name.as_ptr().cast(),
+                    name.len() as isize,
+                    value.as_ptr().cast(),
+                    value.len() as isize,
+                );
+            }
+        }
+        let carried = Carried { token: record.token, headers_len: record.headers.len() as u32 };
+        let place = self.carried.get_mut().insert(carried);
+        let opaque = (CARRIED | place as u64) as usize as *mut c_void;
+        type Content = sys::rd_kafka_vu_s__bindgen_ty_1;
+        type Memory = sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1;
+        let memory = |bytes: &[u8]| Content { mem: Memory { ptr: bytes.as_ptr() as *mut c_void, size: bytes.len() } };
+        let no_memory = Content { mem: Memory { ptr: ptr::null_mut(), size: 0 } };
+        let parts = [
+            (Kind::RD_KAFKA_VTYPE_RKT, Content { rkt: topic }),
+            (Kind::RD_KAFKA_VTYPE_PARTITION, Content { i32_: partition.number as i32 }),
+            (Kind::RD_KAFKA_VTYPE_MSGFLAGS, Content { i: sys::RD_KAFKA_MSG_F_COPY }),
+            (Kind::RD_KAFKA_VTYPE_KEY, record.key.map_or(no_memory, memory)),
+            (Kind::RD_KAFKA_VTYPE_VALUE, memory(record.value)),
+            (Kind::RD_KAFKA_VTYPE_HEADERS, Content { headers: list }),
+            (Kind::RD_KAFKA_VTYPE_OPAQUE, Content { ptr: opaque }),
+        ]
+        .map(|(vtype, u)| sys::rd_kafka_vu_t { vtype, u });
+        let client = self.producer.client().native_ptr();
+        // SAFETY: `client` and `topic` are alive; each part's field is the one that its kind names; key and value
+        // are copied before the call returns (F_COPY); the list passes over to librdkafka if, and only if, the call
+        // succeeds. The error is ours to destroy.
+        let code = unsafe {
+            let error = sys::rd_kafka_produceva(client, parts.as_ptr(), parts.len());
+            if error.is_null() {
+                return Ok(());
+            }
+            let code = sys::rd_kafka_error_code(error);
+            sys::rd_kafka_error_destroy(error);
+            sys::rd_kafka_headers_destroy(list);
+            code
+        };
+        self.carried.get_mut().remove(place);
+        Err(code)
+    }
 }
 
 impl Drop for Native {
     fn drop(&mut self) {
         *lock(&self.alarm.0) = None;
-        // SAFETY: the handle is ours and not used again; `producer`, and with it the client, is dropped after
+        // SAFETY: the handles are ours and not used again; `producer`, and with it the client, is dropped after
         // this body. `queue` gives its reference back when it is dropped, which may be later.
-        unsafe { sys::rd_kafka_topic_destroy(self.topic) };
+        for topic in self.topics.iter().filter(|topic| !topic.is_null()) {
+            unsafe { sys::rd_kafka_topic_destroy(*topic) };
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::handoff::{TOPICS_MAX, TopicId};
+
 /// The brokers to speak to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Bootstrap {
@@ -12,11 +14,52 @@ pub enum Bootstrap {
     Embedded,
 }
 
+/// The topics that are written, by their ids; those that no route needs are not there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Topics([Option<String>; TOPICS_MAX]);
+
+impl Topics {
+    /// One topic, with the first id.
+    pub fn of(name: &str) -> Self {
+        let mut topics = Self::default();
+        topics.set(TopicId(0), name);
+        topics
+    }
+
+    pub fn set(&mut self, id: TopicId, name: &str) {
+        if let Some(place) = self.0.get_mut(usize::from(id.0)) {
+            *place = Some(name.to_owned());
+        }
+    }
+
+    /// In the order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = (TopicId, &str)> {
+        self.0.iter().enumerate().filter_map(|(id, name)| Some((TopicId(id as u8), name.as_deref()?)))
+    }
+
+    /// Each name once: routes may share a topic.
+    pub fn names(&self) -> Vec<&str> {
+        let mut names = Vec::new();
+        for (_, name) in self.iter() {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+}
+
+impl fmt::Display for Topics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.names().join(","))
+    }
+}
+
 /// Everything the Kafka side needs. Shown for debugging, it names passed-through properties without their values.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KafkaOptions {
     pub bootstrap: Bootstrap,
-    pub topic: String,
+    pub topics: Topics,
     /// Used only when the topic is created (S0-R5), like the two that follow.
     pub partitions: i32,
     pub replication_factor: i32,
@@ -27,7 +70,7 @@ pub struct KafkaOptions {
     pub linger: Duration,
     /// `none`, `gzip`, `snappy`, `lz4` or `zstd`.
     pub compression: String,
-    /// The one delivery deadline (message.timeout.ms and delivery.timeout.ms are the same knob).
+    /// The one delivery deadline, kept by the lanes (message.timeout.ms and delivery.timeout.ms are the same knob).
     pub delivery_timeout: Duration,
     /// KAFKA_CONF_*: client properties passed through, as (property, value).
     pub passthrough: Vec<(String, String)>,
@@ -38,7 +81,7 @@ impl fmt::Debug for KafkaOptions {
         let passthrough: Vec<&str> = self.passthrough.iter().map(|(property, _)| property.as_str()).collect();
         f.debug_struct("KafkaOptions")
             .field("bootstrap", &self.bootstrap)
-            .field("topic", &self.topic)
+            .field("topics", &self.topics)
             .field("partitions", &self.partitions)
             .field("replication_factor", &self.replication_factor)
             .field("min_insync_replicas", &self.min_insync_replicas)
@@ -56,7 +99,7 @@ impl Default for KafkaOptions {
     fn default() -> Self {
         Self {
             bootstrap: Bootstrap::Servers("localhost:9092".into()),
-            topic: "score_updates".into(),
+            topics: Topics::of("score_updates"),
             partitions: 12,
             replication_factor: 1,
             min_insync_replicas: 1,

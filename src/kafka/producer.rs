@@ -3,13 +3,23 @@
 //! costs the hot path nothing.
 
 use super::errors::Code;
-use crate::handoff::Token;
+use crate::handoff::{Token, TopicId};
+
+/// A partition of one of the topics that are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Partition {
+    pub topic: TopicId,
+    pub number: u32,
+}
 
 /// A record on its way into the client library.
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing<'a> {
-    pub key: &'a [u8],
+    /// `None` for a record without a key, which is another thing than an empty one.
+    pub key: Option<&'a [u8]>,
     pub value: &'a [u8],
+    /// As `event::headers` writes them.
+    pub headers: &'a [u8],
     pub token: Token,
 }
 
@@ -20,7 +30,7 @@ pub trait Producer {
     /// How many were taken.
     fn produce<'a>(
         &mut self,
-        partition: u32,
+        partition: Partition,
         records: impl Iterator<Item = Outgoing<'a>>,
         refused: impl FnMut(usize, Code),
     ) -> usize;

@@ -153,7 +153,7 @@ impl Worker {
     fn open_gate(&mut self) {
         let Some(topic) = self.gate.as_ref().and_then(|gate| gate.answer()) else { return };
         self.gate = None;
-        self.watch.accounts.end.shared.board.max_record_bytes.set(topic.max_record_bytes as u64);
+        self.watch.accounts.end.shared.board.max_record_bytes[0].set(topic.max_record_bytes as u64);
         self.max_batch_bytes = topic.max_batch_bytes;
         self.watch.lanes.apply(&Layout { leaders: vec![-1; topic.partitions], up: Vec::new() });
         self.build();

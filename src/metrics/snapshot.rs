@@ -5,7 +5,7 @@
 use super::{HistogramSnapshot, ProcessSnapshot};
 
 /// Listeners in the order of [`Snapshot::listeners`].
-pub const LISTENERS: [&str; 2] = ["tcp", "health"];
+pub const LISTENERS: [&str; 3] = ["tcp", "http", "health"];
 
 /// How a record ended, in the order of [`Snapshot::records`].
 pub const OUTCOMES: [&str; 6] = ["stored", "rejected", "not_stored", "dead_lettered", "dropped", "unknown"];

@@ -4,8 +4,10 @@ use std::io::{self, ErrorKind};
 
 use super::desk::Desk;
 use super::stream::Stream;
-use crate::handoff::PollEnd;
-use crate::session::{AdminSession, AdminView, Now, OUT_BYTES_MAX, Stop, TcpSession};
+use crate::handoff::{PollEnd, Receipt};
+use crate::session::{
+    AdminSession, AdminView, HttpSession, Intake, Now, OUT_BYTES_MAX, Progress, Stop, TcpSession,
+};
 use crate::wire::ack::{self, Answer};
 
 /// Answers are made until this many bytes wait to be written; a peer that does not read keeps no more of us.
@@ -17,7 +19,19 @@ const UNREAD_LIMIT_BYTES: u64 = 4 << 20;
 /// Who speaks on a connection.
 pub enum Session {
     Tcp(TcpSession),
+    Http(Box<HttpSession>),
     Admin(AdminSession),
+}
+
+impl Session {
+    /// Shows a sender's session what was read. Admin connections have their own way.
+    pub fn receive(&mut self, input: &[u8], eof: bool, address: (u32, u16), intake: &mut Intake<'_>) -> Progress {
+        match self {
+            Self::Tcp(session) => session.receive(input, eof, address, intake),
+            Self::Http(session) => session.receive(input, eof, address, intake),
+            Self::Admin(_) => Progress { consumed: 0, stop: None },
+        }
+    }
 }
 
 /// What a connection waits for when it is not in the ready list.
@@ -29,8 +43,10 @@ pub enum Wait {
     Turn,
     /// Its parked record's lane.
     Lane,
-    /// The peer reading its answers.
+    /// The peer reading its answers, or the fate of what it sent.
     Answers,
+    /// The page that it asked for.
+    View,
     /// Nothing more is read; the last answers and their writing.
     End,
 }
@@ -71,6 +87,8 @@ pub struct Conn<S> {
     written: usize,
     /// Moment of the last byte in or out on an admin connection, gateway's clock.
     pub touched_us: u64,
+    /// When the hub looks after this connection by the clock; 0 for never.
+    pub armed_us: u64,
 }
 
 impl<S: Stream> Conn<S> {
@@ -89,6 +107,7 @@ impl<S: Stream> Conn<S> {
             out: Vec::new(),
             written: 0,
             touched_us: now_us,
+            armed_us: 0,
         }
     }
 
@@ -117,9 +136,8 @@ impl<S: Stream> Conn<S> {
         self.ended = count == 0 || (tight && self.half_closed && is_short && !self.is_broken);
         let tail = self.partial.len();
         let (consumed, stop) = {
-            let Session::Tcp(session) = &mut self.session else { return After::Gone };
             desk.feed_staged(
-                session,
+                &mut self.session,
                 start..start + tail + count,
                 self.ended,
                 (slot, self.generation),
@@ -155,10 +173,9 @@ impl<S: Stream> Conn<S> {
 
     /// Goes on with what was read before; reads nothing new.
     fn read_held(&mut self, slot: u32, desk: &mut Desk, end: &mut PollEnd, now: Now) -> After {
-        let Session::Tcp(session) = &mut self.session else { return After::Gone };
         let peer = self.stream.peer();
         let (consumed, stop) =
-            desk.feed(session, &self.partial, self.ended, (slot, self.generation), end, now, &peer);
+            desk.feed(&mut self.session, &self.partial, self.ended, (slot, self.generation), end, now, &peer);
         desk.release(&mut self.partial, consumed);
         self.has_work = stop.is_some();
         match stop {
@@ -199,10 +216,14 @@ impl<S: Stream> Conn<S> {
     /// Writes what there is to write. `Ok(true)`: all of it is out. What that frees goes to `answers_room`.
     pub fn write(&mut self, answers_room: &mut usize) -> io::Result<bool> {
         loop {
-            if let Session::Tcp(session) = &mut self.session {
-                let before = session.stored_outside();
-                session.write_answers(&mut self.out, OUT_LIMIT_BYTES);
-                *answers_room += before - session.stored_outside();
+            match &mut self.session {
+                Session::Tcp(session) => {
+                    let before = session.stored_outside();
+                    session.write_answers(&mut self.out, OUT_LIMIT_BYTES);
+                    *answers_room += before - session.stored_outside();
+                }
+                Session::Http(session) => session.write_answers(&mut self.out),
+                Session::Admin(_) => {}
             }
             if self.out.is_empty() {
                 return Ok(true);
@@ -226,7 +247,11 @@ impl<S: Stream> Conn<S> {
         if !self.write(answers_room)? {
             return Ok(false);
         }
-        let Session::Tcp(session) = &mut self.session else { return Ok(true) };
+        let session = match &mut self.session {
+            Session::Tcp(session) => session,
+            Session::Http(session) => return Ok(session.is_settled()),
+            Session::Admin(_) => return Ok(true),
+        };
         if !session.close_account(&mut self.out) {
             return Ok(false);
         }
@@ -240,7 +265,36 @@ impl<S: Stream> Conn<S> {
     pub fn tcp(&mut self) -> Option<&mut TcpSession> {
         match &mut self.session {
             Session::Tcp(session) => Some(session),
+            Session::Http(_) | Session::Admin(_) => None,
+        }
+    }
+
+    pub fn http(&mut self) -> Option<&mut HttpSession> {
+        match &mut self.session {
+            Session::Http(session) => Some(session),
+            Session::Tcp(_) | Session::Admin(_) => None,
+        }
+    }
+
+    pub fn is_http(&self) -> bool {
+        matches!(self.session, Session::Http(_))
+    }
+
+    /// Takes the outcome of one record; the time from acceptance to now in microseconds.
+    pub fn settle(&mut self, receipt: &Receipt, now_us: u64) -> Option<u64> {
+        match &mut self.session {
+            Session::Tcp(session) => session.settle(receipt, now_us),
+            Session::Http(session) => session.settle(receipt, now_us),
             Session::Admin(_) => None,
+        }
+    }
+
+    /// Whether nothing more may be read from it until answers are written, with `room` left in the shared store.
+    pub fn is_answer_bound(&self, room: usize) -> bool {
+        match &self.session {
+            Session::Tcp(session) => session.is_answer_bound(room),
+            Session::Http(session) => session.is_answer_bound(),
+            Session::Admin(_) => false,
         }
     }
 
@@ -260,6 +314,9 @@ impl<S: Stream> Conn<S> {
 
     /// Not-stored messages that this sender has not been told of: answers not made, or not written to their end.
     pub fn untold(&mut self) -> u64 {
+        if let Session::Http(session) = &self.session {
+            return session.untold();
+        }
         let written = self.written;
         let mut end = 0;
         let lines = self.out.split_inclusive(|byte| *byte == b'\n').filter(|line| {

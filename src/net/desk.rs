@@ -8,7 +8,9 @@ use std::sync::Arc;
 use super::options::NetOptions;
 use crate::handoff::{LaneView, PollEnd, Room};
 use crate::pipeline::{Pipeline, ValueFormat};
-use crate::session::{Intake, Now, Progress, Rejects, Stop, TcpOptions, TcpSession};
+use crate::session::{Intake, Now, Progress, Rejects, Stop, TcpOptions, Web};
+
+use super::conn::Session;
 
 /// One read takes at most this much: a fair turn (G6), and about as many lines as fill a batch.
 const READ_BYTES: usize = 64 << 10;
@@ -30,7 +32,9 @@ pub struct Desk {
     pub lanes: Arc<LaneView>,
     pipeline: Pipeline,
     pub rejects: Rejects,
-    pub max_record_bytes: usize,
+    /// By topic.
+    pub max_record_bytes: Vec<usize>,
+    pub web: Web,
 }
 
 impl Desk {
@@ -41,6 +45,7 @@ impl Desk {
         format: ValueFormat,
         excerpts: bool,
         answers: usize,
+        web: Web,
     ) -> Self {
         // A frame's prefix or a CR may come on top of the longest message; admin heads fit as well.
         let head = tcp.max_line_bytes.max(tcp.max_frame_bytes).max(16 << 10) + 8;
@@ -56,7 +61,8 @@ impl Desk {
             lanes: Arc::default(),
             pipeline: Pipeline::new(format),
             rejects: Rejects::new(excerpts),
-            max_record_bytes: usize::MAX,
+            max_record_bytes: Vec::new(),
+            web,
         }
     }
 
@@ -121,7 +127,7 @@ impl Desk {
     #[allow(clippy::too_many_arguments)] // the turn's circumstances, all of them needed
     pub fn feed_staged(
         &mut self,
-        session: &mut TcpSession,
+        session: &mut Session,
         range: Range<usize>,
         eof: bool,
         address: (u32, u16),
@@ -139,7 +145,7 @@ impl Desk {
     #[allow(clippy::too_many_arguments)] // the turn's circumstances, all of them needed
     pub fn feed(
         &mut self,
-        session: &mut TcpSession,
+        session: &mut Session,
         input: &[u8],
         eof: bool,
         address: (u32, u16),
@@ -159,7 +165,8 @@ impl Desk {
                 pipeline: &mut self.pipeline,
                 rejects: &mut self.rejects,
                 now,
-                max_record_bytes: self.max_record_bytes,
+                max_record_bytes: &self.max_record_bytes,
+                web: &mut self.web,
                 peer,
             };
             let Progress { consumed: more, stop } =

@@ -4,10 +4,13 @@
 //! `WouldBlock`, so whoever was paused is read at once when it may go on). Knows streams, not sockets: the
 //! simulation runs this very code.
 
+mod admin;
 mod drain;
 mod stats;
+mod web;
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -18,7 +21,7 @@ use super::stream::Stream;
 use super::table::Table;
 use crate::handoff::{Cause, HOST_SLOT, PollEnd, Receipt, Report};
 use crate::pipeline::ValueFormat;
-use crate::session::{AdminSession, AdminView, Now, Stop, TcpOptions, TcpSession};
+use crate::session::{AdminSession, AdminView, HttpOptions, Now, Stop, TcpOptions, TcpSession, Web};
 
 pub use stats::HubStats;
 
@@ -41,9 +44,15 @@ pub struct Hub<S> {
     desk: Desk,
     pub end: PollEnd,
     tcp: TcpOptions,
+    http: Arc<HttpOptions>,
     metrics_path: Option<Arc<str>>,
     ready: VecDeque<u32>,
     admin_ready: Vec<u32>,
+    http_ready: VecDeque<u32>,
+    /// HTTP connections that wait for a page.
+    viewers: Vec<u32>,
+    /// When the clock is to look after whom: (moment, slot, generation), the next one first.
+    moments: BinaryHeap<Reverse<(u64, u32, u16)>>,
     /// Connections with answers to write.
     dirty: Vec<u32>,
     lane_waiting: Vec<u32>,
@@ -51,6 +60,7 @@ pub struct Hub<S> {
     answers_waiting: Vec<u32>,
     answers_limit: usize,
     admins: usize,
+    https: usize,
     /// No room: nobody is read until the low mark.
     blocked: bool,
     draining: bool,
@@ -67,6 +77,8 @@ impl<S: Stream> Hub<S> {
     pub fn new(
         net: &NetOptions,
         tcp: &TcpOptions,
+        http: Arc<HttpOptions>,
+        web: Web,
         format: ValueFormat,
         metrics_path: Option<Arc<str>>,
         excerpts: bool,
@@ -75,17 +87,22 @@ impl<S: Stream> Hub<S> {
         let answers_limit = answers_limit(end.shared.budget.limits().max_records);
         Self {
             table: Table::default(),
-            desk: Desk::new(net, tcp, format, excerpts, answers_limit),
+            desk: Desk::new(net, tcp, format, excerpts, answers_limit, web),
             end,
             tcp: tcp.clone(),
+            http,
             metrics_path,
             ready: VecDeque::new(),
             admin_ready: Vec::new(),
+            http_ready: VecDeque::new(),
+            viewers: Vec::new(),
+            moments: BinaryHeap::new(),
             dirty: Vec::new(),
             lane_waiting: Vec::new(),
             answers_waiting: Vec::new(),
             answers_limit,
             admins: 0,
+            https: 0,
             blocked: false,
             draining: false,
             stopped: false,
@@ -105,19 +122,6 @@ impl<S: Stream> Hub<S> {
     ) -> Result<u32, E> {
         let session = Session::Tcp(TcpSession::new(&self.tcp));
         self.add(stream, session, now, register)
-    }
-
-    /// The same for a connection of the health listener.
-    pub fn add_admin<E>(
-        &mut self,
-        stream: S,
-        now: Now,
-        register: impl FnOnce(&mut S, u32, u16) -> Result<(), E>,
-    ) -> Result<u32, E> {
-        let session = Session::Admin(AdminSession::new(self.metrics_path.clone()));
-        let slot = self.add(stream, session, now, register)?;
-        self.admins += 1;
-        Ok(slot)
     }
 
     fn add<E>(
@@ -148,10 +152,17 @@ impl<S: Stream> Hub<S> {
         conn.half_closed |= half_closed;
         if conn.wait == Wait::Bytes {
             conn.wait = Wait::Turn;
-            match conn.is_admin() {
-                true => self.admin_ready.push(slot),
-                false => self.ready.push_back(slot),
-            }
+            self.make_ready(slot);
+        }
+    }
+
+    /// Puts a connection whose turn it is into the list of its kind.
+    fn make_ready(&mut self, slot: u32) {
+        match self.table.get(slot).map(|conn| &conn.session) {
+            None => {}
+            Some(Session::Tcp(_)) => self.ready.push_back(slot),
+            Some(Session::Http(_)) => self.http_ready.push_back(slot),
+            Some(Session::Admin(_)) => self.admin_ready.push(slot),
         }
     }
 
@@ -177,7 +188,9 @@ impl<S: Stream> Hub<S> {
     /// before that rang for nobody.
     pub fn has_turns(&self) -> bool {
         let may_read = !self.blocked || (self.end.shared.budget.is_low() && self.end.has_room());
-        !self.admin_ready.is_empty() || (may_read && !self.ready.is_empty())
+        !self.admin_ready.is_empty()
+            || (!self.http_ready.is_empty() && self.end.has_room())
+            || (may_read && !self.ready.is_empty())
     }
 
     /// Phase "receipts": takes all reports of the Kafka thread.
@@ -209,8 +222,7 @@ impl<S: Stream> Hub<S> {
             }
             return;
         };
-        let Some(session) = conn.tcp() else { return };
-        if let Some(latency_us) = session.settle(receipt, now.us) {
+        if let Some(latency_us) = conn.settle(receipt, now.us) {
             self.end.shared.latency.record_n(latency_us, 1);
             if self.dirty.last() != Some(&slot) {
                 self.dirty.push(slot);
@@ -248,11 +260,7 @@ impl<S: Stream> Hub<S> {
             }
             self.resumed = self.end.shared.take_low_mark();
         }
-        self.desk.room = self.end.shared.budget.room();
-        self.desk.max_record_bytes = match self.end.shared.board.max_record_bytes.get() {
-            0 => usize::MAX,
-            bytes => bytes as usize,
-        };
+        self.open_desk();
         let records_before = self.desk.room.records;
         for _ in 0..self.ready.len().min(TURN_READS) {
             let Some(slot) = self.ready.pop_front() else { break };
@@ -277,6 +285,17 @@ impl<S: Stream> Hub<S> {
             self.block();
         }
         self.end.announce();
+    }
+
+    /// What the turn may use.
+    fn open_desk(&mut self) {
+        self.desk.room = self.end.shared.budget.room();
+        let limits = &self.end.shared.board.max_record_bytes;
+        self.desk.max_record_bytes.clear();
+        self.desk.max_record_bytes.extend(limits.iter().map(|limit| match limit.get() {
+            0 => usize::MAX,
+            bytes => bytes as usize,
+        }));
     }
 
     /// Puts a connection where its turn leaves it. False: no room, the turn is over for all.
@@ -358,31 +377,11 @@ impl<S: Stream> Hub<S> {
         self.last_turn_us = now_us;
     }
 
-    /// Phase "admin": answers on the health listener.
-    pub fn serve_admins(&mut self, view: &dyn AdminView, now: Now) {
-        for slot in std::mem::take(&mut self.admin_ready) {
-            let Some(conn) = self.table.get(slot) else { continue };
-            let after = conn.serve_admin(&mut self.desk, view, now);
-            match (after, conn.write(&mut self.desk.answers_room)) {
-                (After::Gone, _) | (_, Err(_)) => self.remove(slot, now),
-                (After::Ended, Ok(true)) => self.finish(slot, now),
-                (After::Ended, Ok(false)) => conn.wait = Wait::End,
-                (After::Again, Ok(true)) => self.admin_ready.push(slot),
-                (After::Again, Ok(false)) => conn.wait = Wait::Answers,
-                (After::Idle | After::Stopped(_), Ok(_)) => conn.wait = Wait::Bytes,
-            }
-        }
-    }
-
-    pub fn wants_view(&self) -> bool {
-        !self.admin_ready.is_empty()
-    }
-
     /// Phase "write": answers that are certain.
     pub fn write_turn(&mut self, now: Now) {
         for slot in std::mem::take(&mut self.dirty) {
             if self.has_late_bytes(slot) {
-                self.ready.push_back(slot);
+                self.make_ready(slot);
                 continue;
             }
             let Some(conn) = self.table.get(slot) else { continue };
@@ -407,14 +406,11 @@ impl<S: Stream> Hub<S> {
     fn resume_reading(&mut self, slot: u32) {
         let room = self.desk.answers_room;
         let Some(conn) = self.table.get(slot).filter(|conn| conn.wait == Wait::Answers) else { return };
-        if conn.is_write_blocked() || conn.tcp().is_some_and(|session| session.is_answer_bound(room)) {
+        if conn.is_write_blocked() || conn.is_answer_bound(room) {
             return;
         }
         conn.wait = Wait::Turn;
-        match conn.is_admin() {
-            true => self.admin_ready.push(slot),
-            false => self.ready.push_back(slot),
-        }
+        self.make_ready(slot);
     }
 
     /// The shared store of answers has room again: those who waited for it go on.
@@ -443,6 +439,10 @@ impl<S: Stream> Hub<S> {
         if conn.is_admin() {
             self.admins -= 1;
         }
+        if let Some(session) = conn.http() {
+            session.release_body(&mut self.desk.web.body_room);
+            self.https -= 1;
+        }
         if let Some(session) = conn.tcp() {
             self.desk.answers_room += session.stored_outside();
         }
@@ -469,14 +469,6 @@ impl<S: Stream> Hub<S> {
             if conn.is_admin() && now.us.saturating_sub(conn.touched_us) > ADMIN_IDLE_US {
                 self.remove(slot, now);
             }
-        }
-    }
-
-    /// Closes the admin connection that has been silent for longest.
-    pub fn drop_oldest_admin(&mut self, now: Now) {
-        let admins = self.table.iter().filter(|(_, conn)| conn.is_admin());
-        if let Some((slot, _)) = admins.min_by_key(|(_, conn)| conn.touched_us) {
-            self.remove(slot, now);
         }
     }
 }

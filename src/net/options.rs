@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetOptions {
     pub tcp: Option<SocketAddr>,
+    pub http: Option<SocketAddr>,
     pub health: Option<SocketAddr>,
     /// Connections at once over all listeners; beyond it the kernel's accept queue holds them.
     pub max_connections: usize,
@@ -19,6 +20,7 @@ impl Default for NetOptions {
     fn default() -> Self {
         Self {
             tcp: Some(SocketAddr::from(([0, 0, 0, 0], 7000))),
+            http: None,
             health: Some(SocketAddr::from(([0, 0, 0, 0], 7001))),
             max_connections: 16_384,
             recv_buffer_bytes: 256 << 10,

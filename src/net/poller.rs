@@ -22,6 +22,7 @@ use crate::session::{AdminView, Now};
 const WAKER: Token = Token(usize::MAX);
 const TCP: Token = Token(usize::MAX - 1);
 const HEALTH: Token = Token(usize::MAX - 2);
+const HTTP: Token = Token(usize::MAX - 3);
 /// Health connections at once, the one silent for longest makes room for the next; they do not count against the senders' limit.
 const MAX_HEALTH_CONNECTIONS: usize = 64;
 /// Slots that no sender gets: health connections, slots at rest, the embedding host.
@@ -101,6 +102,7 @@ pub struct Poller {
     poll: Poll,
     hub: Hub<Socket>,
     tcp: Option<Listener>,
+    http: Option<Listener>,
     health: Option<Listener>,
     max_connections: usize,
     drain_timeout: Duration,
@@ -110,9 +112,9 @@ pub struct Poller {
     phase: Phase,
     next_tick_us: u64,
     accept_complaints: Throttle,
-    /// Counts of the TCP listener, which a drain closes before the end.
-    accepted: u64,
-    accept_errors: u64,
+    /// (accepted, errors) of the listeners, which a drain closes before the end.
+    tcp_counts: (u64, u64),
+    http_counts: (u64, u64),
     turns: u64,
 }
 
@@ -132,6 +134,7 @@ impl Poller {
         poll: Poll,
         hub: Hub<Socket>,
         mut tcp: Option<Listener>,
+        mut http: Option<Listener>,
         mut health: Option<Listener>,
         max_connections: usize,
         drain_timeout: Duration,
@@ -139,7 +142,7 @@ impl Poller {
         clock: Clock,
         bell: Bell,
     ) -> io::Result<Self> {
-        for (listener, token) in [(&mut tcp, TCP), (&mut health, HEALTH)] {
+        for (listener, token) in [(&mut tcp, TCP), (&mut http, HTTP), (&mut health, HEALTH)] {
             if let Some(listener) = listener {
                 poll.registry().register(listener.source(), token, Interest::READABLE)?;
             }
@@ -148,6 +151,7 @@ impl Poller {
             poll,
             hub,
             tcp,
+            http,
             health,
             max_connections: max_connections.min(MAX_SLOTS - SPARE_SLOTS),
             drain_timeout,
@@ -157,8 +161,8 @@ impl Poller {
             phase: Phase::Running,
             next_tick_us: 0,
             accept_complaints: Throttle::new(1),
-            accepted: 0,
-            accept_errors: 0,
+            tcp_counts: (0, 0),
+            http_counts: (0, 0),
             turns: 0,
         })
     }
@@ -174,11 +178,13 @@ impl Poller {
             self.hub.take_reports(now);
             self.accept_turn(now);
             self.hub.read_turn(now);
+            self.hub.http_turn(now);
             if self.hub.wants_view() {
                 let stats = self.stats();
                 let view = host.view(&stats, self.phase != Phase::Running);
                 self.hub.serve_admins(view.as_ref(), now);
             }
+            self.hub.clock_turn(now);
             self.hub.write_turn(now);
             self.housekeeping(host, now);
             // A phase may be over as soon as it begins: go on until one stays.
@@ -211,13 +217,13 @@ impl Poller {
         let now_us = self.clock.now_us();
         self.hub.has_turns()
             || self.hub.has_reports()
-            || (self.may_accept_tcp()
-                && self.tcp.as_ref().is_some_and(|listener| listener.wants_turn(now_us)))
+            || (self.may_accept()
+                && [&self.tcp, &self.http].into_iter().flatten().any(|listener| listener.wants_turn(now_us)))
             || self.health.as_ref().is_some_and(|listener| listener.wants_turn(now_us))
     }
 
     fn next_deadline_us(&self) -> u64 {
-        let listeners = [&self.tcp, &self.health].into_iter().flatten();
+        let listeners = [&self.tcp, &self.http, &self.health].into_iter().flatten();
         let pauses = listeners.filter_map(|listener| listener.paused_until_us());
         let phase = match self.phase {
             Phase::Running => None,
@@ -225,7 +231,7 @@ impl Poller {
             Phase::HandingOver { .. } | Phase::Delivering { .. } => Some(self.clock.now_us() + 10_000),
             Phase::Done => Some(0),
         };
-        pauses.chain(phase).fold(self.next_tick_us, u64::min)
+        pauses.chain(phase).chain(self.hub.next_moment_us()).fold(self.next_tick_us, u64::min)
     }
 
     fn take_events(&mut self, events: &Events) {
@@ -233,6 +239,7 @@ impl Poller {
             match event.token() {
                 WAKER => {}
                 TCP => self.tcp.iter_mut().for_each(|listener| listener.is_ready = true),
+                HTTP => self.http.iter_mut().for_each(|listener| listener.is_ready = true),
                 HEALTH => self.health.iter_mut().for_each(|listener| listener.is_ready = true),
                 Token(bits) => {
                     let (slot, generation) = unpack(bits);
@@ -251,31 +258,38 @@ impl Poller {
         }
     }
 
-    fn may_accept_tcp(&self) -> bool {
-        self.hub.tcp_connections() < self.max_connections
+    fn may_accept(&self) -> bool {
+        self.hub.tcp_connections() + self.hub.http_connections() < self.max_connections
     }
 
     /// Phase "accept".
     fn accept_turn(&mut self, now: Now) {
-        for _ in 0..Listener::turn_size() {
-            let allowed = self.may_accept_tcp();
-            let Some(listener) = self.tcp.as_mut().filter(|l| allowed && l.wants_turn(now.us)) else { break };
-            match listener.accept(now.us) {
-                Accepted::Connection(socket) => {
-                    let registry = self.poll.registry();
-                    let result = self.hub.add_tcp(socket, now, |socket, slot, generation| {
-                        register(registry, socket, slot, generation)
-                    });
-                    if let Err(error) = result {
-                        log::warn!(target: "tcp", "connection.refused reason={}", quoted(&error));
+        for is_http in [false, true] {
+            for _ in 0..Listener::turn_size() {
+                let allowed = self.may_accept();
+                let listener = if is_http { &mut self.http } else { &mut self.tcp };
+                let Some(listener) = listener.as_mut().filter(|l| allowed && l.wants_turn(now.us)) else { break };
+                match listener.accept(now.us) {
+                    Accepted::Connection(socket) => {
+                        let registry = self.poll.registry();
+                        let register = |socket: &mut Socket, slot, generation| {
+                            register(registry, socket, slot, generation)
+                        };
+                        let result = match is_http {
+                            false => self.hub.add_tcp(socket, now, register),
+                            true => self.hub.add_http(socket, now, register),
+                        };
+                        if let Err(error) = result {
+                            log::warn!(target: "net", "connection.refused reason={}", quoted(&error));
+                        }
                     }
-                }
-                Accepted::Nobody => break,
-                Accepted::Exhausted(error) => {
-                    if self.accept_complaints.allow(0, now.us / 1000) {
-                        log::warn!(target: "tcp", "accept.paused reason={} hint=\"raise the limit of open files or lower MAX_CONNECTIONS\"", quoted(&error));
+                    Accepted::Nobody => break,
+                    Accepted::Exhausted(error) => {
+                        if self.accept_complaints.allow(0, now.us / 1000) {
+                            log::warn!(target: "net", "accept.paused reason={} hint=\"raise the limit of open files or lower MAX_CONNECTIONS\"", quoted(&error));
+                        }
+                        break;
                     }
-                    break;
                 }
             }
         }
@@ -339,7 +353,7 @@ impl Poller {
                 }
             }
             Phase::Farewell { until_us } => {
-                match self.hub.tcp_connections() == 0 || now.us >= until_us || level >= 2 {
+                match self.hub.tcp_connections() + self.hub.http_connections() == 0 || now.us >= until_us || level >= 2 {
                     true => Phase::Done,
                     false => Phase::Farewell { until_us },
                 }
@@ -350,17 +364,20 @@ impl Poller {
     }
 
     fn start_drain(&mut self, now: Now) -> Phase {
-        log::info!(target: "gateway", "gateway.drain timeout_ms={} connections={}", self.drain_timeout.as_millis(), self.hub.tcp_connections());
+        log::info!(target: "gateway", "gateway.drain timeout_ms={} connections={}", self.drain_timeout.as_millis(), self.hub.tcp_connections() + self.hub.http_connections());
         // Those in the accept queue were acknowledged by our kernel: they are taken in before the door closes.
-        if let Some(listener) = &mut self.tcp {
-            listener.is_ready = true;
-        }
-        while self.tcp.as_ref().is_some_and(|listener| self.may_accept_tcp() && listener.wants_turn(now.us)) {
+        let listeners = [&mut self.tcp, &mut self.http];
+        listeners.into_iter().flatten().for_each(|listener| listener.is_ready = true);
+        while self.may_accept()
+            && [&self.tcp, &self.http].into_iter().flatten().any(|listener| listener.wants_turn(now.us))
+        {
             self.accept_turn(now);
         }
-        if let Some(mut listener) = self.tcp.take() {
-            (self.accepted, self.accept_errors) = (listener.accepted, listener.errors);
-            let _ = self.poll.registry().deregister(listener.source());
+        for (listener, counts) in [(&mut self.tcp, &mut self.tcp_counts), (&mut self.http, &mut self.http_counts)] {
+            if let Some(mut listener) = listener.take() {
+                *counts = (listener.accepted, listener.errors);
+                let _ = self.poll.registry().deregister(listener.source());
+            }
         }
         self.hub.start_draining();
         let total_us = self.drain_timeout.as_micros() as u64;
@@ -385,16 +402,18 @@ impl Poller {
 
     fn stats(&self) -> HubStats {
         let mut stats = self.hub.stats();
-        stats.accepted_connections = self.tcp.as_ref().map_or(self.accepted, |listener| listener.accepted);
-        stats.accept_errors = self.tcp.as_ref().map_or(self.accept_errors, |listener| listener.errors);
+        let counts = |listener: &Option<Listener>, last| listener.as_ref().map_or(last, |l| (l.accepted, l.errors));
+        let (tcp, http) = (counts(&self.tcp, self.tcp_counts), counts(&self.http, self.http_counts));
+        (stats.accepted_connections, stats.http_accepted) = (tcp.0, http.0);
+        stats.accept_errors = tcp.1 + http.1;
         stats.health_accepted = self.health.as_ref().map_or(0, |listener| listener.accepted);
         stats.loop_turns = self.turns;
         stats
     }
 
-    /// Addresses that were really bound: (tcp, health).
-    pub fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
-        (self.tcp.as_ref().map(Listener::address), self.health.as_ref().map(Listener::address))
+    /// Addresses that were really bound: TCP, HTTP, health.
+    pub fn addresses(&self) -> [Option<SocketAddr>; 3] {
+        [&self.tcp, &self.http, &self.health].map(|listener| listener.as_ref().map(Listener::address))
     }
 }
 
@@ -406,7 +425,7 @@ fn register(registry: &mio::Registry, socket: &mut Socket, slot: u32, generation
     )
 }
 
-/// Slot and generation as an event's token. Below the three fixed tokens: a slot has 20 bits.
+/// Slot and generation as an event's token. Below the fixed tokens: a slot has 20 bits.
 fn pack(slot: u32, generation: u16) -> usize {
     (slot as usize) << 16 | usize::from(generation)
 }

@@ -5,12 +5,18 @@
 
 mod admin;
 mod answers;
+mod http;
+mod ids;
 mod intake;
 mod options;
 mod tcp;
 
 pub use admin::{AdminSession, AdminView, OUT_BYTES_MAX};
 pub use answers::{ANSWER_BYTES, FREE_ANSWERS};
-pub use intake::{Intake, Now, Rejects, TCP_TOPIC, Taken};
+pub use http::{Ack, HttpOptions, HttpSession, Page, RouteOptions};
+pub use ids::Ids;
+pub use intake::{
+    EVENTS_TOPIC, EventRefusal, Intake, Now, PLAYER_EVENTS_TOPIC, Rejects, TCP_TOPIC, Taken, Web,
+};
 pub use options::{Framing, TcpOptions};
 pub use tcp::{Progress, Stop, TcpSession};

@@ -22,8 +22,10 @@ pub enum Stop {
     Batch,
     /// The record's lane is full: it is parked.
     Lane,
-    /// The sender does not read its answers.
+    /// The sender does not read its answers, or must wait for the fate of what it sent.
     Answers,
+    /// A page was asked for: the gateway has to show itself.
+    View,
 }
 
 /// How far a session came.

@@ -18,16 +18,23 @@ impl<S: Stream> Hub<S> {
         self.draining = true;
         for slot in self.table.slots() {
             let Some(conn) = self.table.get(slot) else { continue };
-            if conn.wait == Wait::Bytes && !conn.is_admin() {
+            if conn.is_admin() {
+                continue;
+            }
+            let waits_for_bytes = conn.wait == Wait::Bytes;
+            if waits_for_bytes {
                 conn.wait = Wait::Turn;
-                self.ready.push_back(slot);
+            }
+            self.drain_http(slot);
+            if waits_for_bytes {
+                self.make_ready(slot);
             }
         }
     }
 
     /// Whether every sender has been read to its end.
     pub fn is_read_out(&self) -> bool {
-        let still_read = |wait| matches!(wait, Wait::Bytes | Wait::Turn | Wait::Lane | Wait::Answers);
+        let still_read = |wait| matches!(wait, Wait::Bytes | Wait::Turn | Wait::Lane | Wait::Answers | Wait::View);
         !self.table.iter().any(|(_, conn)| !conn.is_admin() && still_read(conn.wait))
     }
 
@@ -36,6 +43,7 @@ impl<S: Stream> Hub<S> {
         self.draining = true;
         self.stopped = true;
         self.ready.clear();
+        self.http_ready.clear();
         self.lane_waiting.clear();
         self.answers_waiting.clear();
         for slot in self.table.slots() {

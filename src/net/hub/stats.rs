@@ -9,6 +9,7 @@ use crate::net::stream::Stream;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HubStats {
     pub tcp_connections: usize,
+    pub http_connections: usize,
     pub health_connections: usize,
     /// Paused connections: the buffer is full, their lane is full, they do not read their answers.
     pub paused_queue: usize,
@@ -21,6 +22,7 @@ pub struct HubStats {
     pub unread_bytes: u64,
     pub accepted_connections: u64,
     pub health_accepted: u64,
+    pub http_accepted: u64,
     pub accept_errors: u64,
     pub loop_turns: u64,
     /// Paused connections by name, at most [`HubStats::MAX_NAMED`] of them (G7).
@@ -33,7 +35,7 @@ impl HubStats {
 
 impl<S: Stream> Hub<S> {
     pub fn tcp_connections(&self) -> usize {
-        self.table.len() - self.admins
+        self.table.len() - self.admins - self.https
     }
 
     pub fn admin_connections(&self) -> usize {
@@ -43,6 +45,7 @@ impl<S: Stream> Hub<S> {
     pub fn stats(&self) -> HubStats {
         let mut stats = HubStats {
             tcp_connections: self.tcp_connections(),
+            http_connections: self.https,
             health_connections: self.admins,
             paused_seconds: self.paused_us as f64 / 1e6,
             held_bytes: self.desk.partial_held(),
@@ -52,7 +55,7 @@ impl<S: Stream> Hub<S> {
         };
         for (_, conn) in self.table.iter() {
             let reason = match conn.wait {
-                Wait::Turn if self.blocked && !conn.is_admin() => "queue",
+                Wait::Turn if self.blocked && !conn.is_admin() && !conn.is_http() => "queue",
                 Wait::Lane => "lane",
                 Wait::Answers => "answers",
                 _ => continue,

@@ -1,0 +1,146 @@
+//! HTTP connections' turns, and the clock's: requests are read whether or not the buffer has room, as overload is
+//! answered and not waited out; deadlines and slow peers are found by a heap of moments.
+//!
+//! Owns nothing; part of the hub.
+
+use std::cmp::Reverse;
+
+use super::{After, Conn, Hub, Session, Stop, TURN_READS, TURN_RECORDS, Wait};
+use crate::net::stream::Stream;
+use crate::session::{AdminView, HttpSession, Now};
+
+impl<S: Stream> Hub<S> {
+    /// Takes a new HTTP peer in; `register` gets the stream and the token for its events, and may refuse.
+    pub fn add_http<E>(
+        &mut self,
+        stream: S,
+        now: Now,
+        register: impl FnOnce(&mut S, u32, u16) -> Result<(), E>,
+    ) -> Result<u32, E> {
+        let session = HttpSession::new(self.http.clone(), self.metrics_path.clone(), now);
+        let slot = self.add(stream, Session::Http(Box::new(session)), now, register)?;
+        self.https += 1;
+        self.arm(slot);
+        Ok(slot)
+    }
+
+    pub fn http_connections(&self) -> usize {
+        self.https
+    }
+
+    /// Phases "read" and "submit" for HTTP: one fair turn over the ready connections.
+    pub fn http_turn(&mut self, now: Now) {
+        if self.http_ready.is_empty() {
+            return;
+        }
+        self.open_desk();
+        let records_before = self.desk.room.records;
+        for _ in 0..self.http_ready.len().min(TURN_READS) {
+            let Some(slot) = self.http_ready.pop_front() else { break };
+            let Some(conn) = self.table.get(slot).filter(|conn| conn.wait == Wait::Turn) else { continue };
+            if conn.is_write_blocked() {
+                conn.wait = Wait::Answers;
+                continue;
+            }
+            let after = conn.read(slot, &mut self.desk, &mut self.end, now);
+            if !self.sort_in_http(slot, after, now)
+                || records_before.saturating_sub(self.desk.room.records) >= TURN_RECORDS
+            {
+                break;
+            }
+        }
+        self.end.submit();
+        self.end.announce();
+    }
+
+    /// Puts a connection where its turn leaves it. False: the batch finds no place, the turn is over for all.
+    fn sort_in_http(&mut self, slot: u32, after: After, now: Now) -> bool {
+        self.dirty.push(slot);
+        self.arm(slot);
+        let draining = self.draining;
+        let Some(conn) = self.table.get(slot) else { return true };
+        let is_over = conn.http().is_some_and(|session| session.is_over());
+        match after {
+            After::Gone => self.remove(slot, now),
+            After::Ended => conn.wait = Wait::End,
+            _ if is_over => conn.wait = Wait::End,
+            After::Idle if draining => {
+                conn.wait = Wait::End;
+            }
+            After::Idle => conn.wait = Wait::Bytes,
+            After::Again => self.http_ready.push_back(slot),
+            After::Stopped(Stop::View) => {
+                conn.wait = Wait::View;
+                self.viewers.push(slot);
+            }
+            After::Stopped(Stop::Batch | Stop::Room | Stop::Lane) => {
+                self.http_ready.push_front(slot);
+                return false;
+            }
+            After::Stopped(Stop::Answers) => conn.wait = Wait::Answers,
+        }
+        true
+    }
+
+    /// Phase "admin" for HTTP: shows the pages that were asked for.
+    pub(super) fn serve_viewers(&mut self, view: &dyn AdminView) {
+        for slot in std::mem::take(&mut self.viewers) {
+            let Some(conn) = self.table.get(slot).filter(|conn| conn.wait == Wait::View) else { continue };
+            let Some(session) = conn.http() else { continue };
+            session.show(view);
+            conn.wait = Wait::Turn;
+            self.http_ready.push_back(slot);
+            self.dirty.push(slot);
+        }
+    }
+
+    /// Sees to it that the clock looks after this connection in time.
+    fn arm(&mut self, slot: u32) {
+        let Some(conn) = self.table.get(slot) else { return };
+        let (generation, armed_us) = (conn.generation, conn.armed_us);
+        let Some(due_us) = conn.http().map(|session| session.due_us()) else { return };
+        if armed_us == 0 || due_us < armed_us {
+            conn.armed_us = due_us;
+            self.moments.push(Reverse((due_us, slot, generation)));
+        }
+    }
+
+    /// When [`Hub::clock_turn`] is due next.
+    pub fn next_moment_us(&self) -> Option<u64> {
+        self.moments.peek().map(|Reverse((due_us, ..))| *due_us)
+    }
+
+    /// Phase "clock": deadlines that have passed.
+    pub fn clock_turn(&mut self, now: Now) {
+        while let Some(Reverse((due_us, slot, generation))) = self.moments.peek().copied() {
+            if due_us > now.us {
+                return;
+            }
+            self.moments.pop();
+            // An entry that an earlier one replaced, or one of a connection that is gone.
+            let is_current = |conn: &&mut Conn<S>| conn.armed_us == due_us;
+            let Some(conn) = self.table.at(slot, generation).filter(is_current) else { continue };
+            conn.armed_us = 0;
+            let body_room = &mut self.desk.web.body_room;
+            match conn.http().map(|session| session.on_time(now.us, body_room)) {
+                None => {}
+                Some(true) => self.remove(slot, now),
+                Some(false) => {
+                    if conn.http().is_some_and(|session| session.is_over()) {
+                        conn.wait = Wait::End;
+                    }
+                    self.dirty.push(slot);
+                    self.arm(slot);
+                }
+            }
+        }
+    }
+
+    /// The gateway drains: who waits for nothing is closed, the others get their answers first.
+    pub(super) fn drain_http(&mut self, slot: u32) {
+        let Some(conn) = self.table.get(slot) else { return };
+        if let Some(session) = conn.http() {
+            session.drain();
+        }
+    }
+}

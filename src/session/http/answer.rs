@@ -1,0 +1,218 @@
+//! The words of an answer: success bodies as the originals give them, problem bodies (RFC 9457), batches.
+//!
+//! Never decides what happened to an event; says it.
+
+use std::fmt::Write as _;
+
+use super::exchange::{Fate, Item, Manner, Taken};
+use crate::event::Outcome;
+use crate::handoff::Cause;
+use crate::pipeline::events::{EventId, Route};
+use crate::wire::http1::Response;
+
+const JSON: &str = "application/json";
+const PROBLEM: &str = "application/problem+json";
+
+/// A refusal in words.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Problem<'a> {
+    pub status: u16,
+    /// Stable word.
+    pub code: &'static str,
+    /// One sentence of ours.
+    pub detail: &'a str,
+    /// `stored`, `not_stored` or `unknown`, where an event is concerned.
+    pub outcome: Option<&'static str>,
+    pub retryable: bool,
+    /// JSON Pointer of the member at fault.
+    pub pointer: Option<&'a str>,
+    pub event_id: Option<&'a EventId>,
+}
+
+impl Problem<'_> {
+    /// A refusal of something that is no event yet.
+    pub fn of(status: u16, code: &'static str, detail: &'static str) -> Problem<'static> {
+        Problem { status, code, detail, outcome: None, retryable: false, pointer: None, event_id: None }
+    }
+
+    /// Appends the whole response. `more`: headers beside the usual ones; `retry_after`: in seconds, where it is owed.
+    pub fn write(&self, manner: Manner, retry_after: u32, more: &[(&str, &str)], out: &mut Vec<u8>) {
+        let mut body = String::with_capacity(256);
+        let title = crate::wire::http1::reason(self.status);
+        let Self { status, code, detail, .. } = self;
+        // Writing to a String cannot fail.
+        let _ = write!(
+            body,
+            r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":{},"code":"{code}","retryable":{}"#,
+            Quoted(detail),
+            self.retryable
+        );
+        if let Some(outcome) = self.outcome {
+            let _ = write!(body, r#","outcome":"{outcome}""#);
+        }
+        if let Some(event_id) = self.event_id {
+            let _ = write!(body, r#","event_id":{}"#, Quoted(event_id.as_str()));
+        }
+        if let Some(pointer) = self.pointer {
+            let (pointer, detail) = (Quoted(pointer), Quoted(detail));
+            let _ = write!(body, r#","errors":[{{"pointer":{pointer},"code":"{code}","detail":{detail}}}]"#);
+        }
+        // Clients of the originals read this member.
+        let _ = writeln!(body, r#","error":{}}}"#, Quoted(detail));
+        let seconds = retry_after.to_string();
+        let mut headers = vec![("X-Content-Type-Options", "nosniff")];
+        if matches!(self.status, 429 | 503) {
+            headers.push(("Retry-After", &seconds));
+        }
+        headers.extend_from_slice(more);
+        respond(self.status, PROBLEM, &headers, body.as_bytes(), manner, out);
+    }
+}
+
+/// Appends a response of ours.
+pub(super) fn respond(
+    status: u16,
+    content_type: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+    manner: Manner,
+    out: &mut Vec<u8>,
+) {
+    let Manner { keep_alive, head_only } = manner;
+    Response { status, content_type, headers, body, keep_alive, head_only }.write(out);
+}
+
+/// Appends the answer to a request whose events have all come to an end that its sender is to hear of.
+pub(super) fn taken(taken: &Taken, retry_after: u32, out: &mut Vec<u8>) {
+    match taken.items.as_slice() {
+        [item] if !taken.is_batch => single(taken.route, taken.manner, item, retry_after, out),
+        _ => batch(taken, retry_after, out),
+    }
+}
+
+fn single(route: Route, manner: Manner, item: &Item, retry_after: u32, out: &mut Vec<u8>) {
+    let id = item.event_id.as_ref();
+    let (status, word) = match item.fate {
+        Fate::Queued | Fate::Open => (202, "accepted"),
+        Fate::Ended { outcome: Outcome::Stored, .. } => (200, "stored"),
+        fate => {
+            let problem = Problem { event_id: id, ..problem_of(fate) };
+            return problem.write(manner, retry_after, &[], out);
+        }
+    };
+    let id = id.map_or("", EventId::as_str);
+    let mut body = String::with_capacity(128);
+    match route {
+        // S4's body is read by its clients: success means delivered.
+        Route::PlayerEvents => {
+            let word = if status == 200 { "success" } else { word };
+            let _ = write!(body, r#"{{"status":"{word}","event_id":{}}}"#, Quoted(id));
+        }
+        Route::Events => {
+            let id = Quoted(id);
+            let _ = writeln!(body, r#"{{"id":{id},"status":"{word}","event_id":{id}}}"#);
+        }
+    }
+    let request_id = [("X-Request-Id", id)];
+    let is_plain = id.bytes().all(|byte| (0x21..0x7f).contains(&byte));
+    let headers = if is_plain && !id.is_empty() { &request_id[..] } else { &[] };
+    respond(status, JSON, headers, body.as_bytes(), manner, out);
+}
+
+fn batch(taken: &Taken, retry_after: u32, out: &mut Vec<u8>) {
+    let mut body = String::with_capacity(64 + 96 * taken.items.len());
+    let (mut accepted, mut lowest, mut highest) = (0, u16::MAX, 0);
+    body.push_str(r#"{"items":["#);
+    for (index, item) in taken.items.iter().enumerate() {
+        if index > 0 {
+            body.push(',');
+        }
+        let problem = match item.fate {
+            Fate::Queued | Fate::Open | Fate::Ended { outcome: Outcome::Stored, .. } => None,
+            fate => Some(problem_of(fate)),
+        };
+        let status = match (&problem, item.fate) {
+            (Some(problem), _) => problem.status,
+            (None, Fate::Ended { .. }) => 200,
+            (None, _) => 202,
+        };
+        (lowest, highest) = (lowest.min(status), highest.max(status));
+        let _ = write!(body, r#"{{"index":{index},"status":{status}"#);
+        if let Some(id) = &item.event_id {
+            let _ = write!(body, r#","event_id":{}"#, Quoted(id.as_str()));
+        }
+        match problem {
+            None => accepted += 1,
+            Some(problem) => {
+                let _ = write!(body, r#","code":"{}","detail":{}"#, problem.code, Quoted(problem.detail));
+                if let Some(outcome) = problem.outcome {
+                    let _ = write!(body, r#","outcome":"{outcome}""#);
+                }
+                if let Some(pointer) = problem.pointer {
+                    let _ = write!(body, r#","pointer":{}"#, Quoted(pointer));
+                }
+            }
+        }
+        body.push('}');
+    }
+    let refused = taken.items.len() - accepted;
+    let _ = writeln!(body, r#"],"accepted":{accepted},"refused":{refused}}}"#);
+    let status = if lowest == highest && refused == 0 { lowest } else { 207 };
+    let seconds = retry_after.to_string();
+    let wait = [("Retry-After", seconds.as_str())];
+    let headers = if highest == 503 { &wait[..] } else { &[] };
+    respond(status, JSON, headers, body.as_bytes(), taken.manner, out);
+}
+
+/// What to say of an event that is not stored, or not known to be.
+fn problem_of(fate: Fate) -> Problem<'static> {
+    match fate {
+        Fate::Refused(fault) => Problem {
+            outcome: Some("not_stored"),
+            pointer: fault.pointer(),
+            ..Problem::of(fault.status(), fault.code(), fault.detail())
+        },
+        Fate::NoRoom => Problem {
+            outcome: Some("not_stored"),
+            retryable: true,
+            ..Problem::of(503, "overloaded", "the buffer is full: try again later")
+        },
+        Fate::Ended { outcome: Outcome::Unknown, cause } => unknown(cause.code(), cause.detail()),
+        Fate::OutOfTime => unknown("TIMEOUT", "Kafka had not confirmed it when the time was over; it may be stored"),
+        Fate::Ended { outcome: Outcome::Rejected, cause } => Problem {
+            outcome: Some("not_stored"),
+            ..Problem::of(if cause == Cause::TooLarge { 413 } else { 422 }, cause.code(), cause.detail())
+        },
+        Fate::Ended { cause, .. } => Problem {
+            outcome: Some("not_stored"),
+            retryable: true,
+            ..Problem::of(503, cause.code(), cause.detail())
+        },
+        Fate::Open | Fate::Queued => unknown("OPEN", "its end is not known"),
+    }
+}
+
+fn unknown(code: &'static str, detail: &'static str) -> Problem<'static> {
+    Problem { outcome: Some("unknown"), retryable: true, ..Problem::of(504, code, detail) }
+}
+
+/// A text as a JSON string.
+struct Quoted<'a>(&'a str);
+
+impl std::fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_char('"')?;
+        let mut rest = self.0;
+        while let Some(at) = rest.find(|c: char| c == '"' || c == '\\' || c.is_control()) {
+            f.write_str(&rest[..at])?;
+            let c = rest[at..].chars().next().unwrap_or('"');
+            match c {
+                '"' | '\\' => write!(f, "\\{c}")?,
+                c => write!(f, "\\u{:04x}", c as u32)?,
+            }
+            rest = &rest[at + c.len_utf8()..];
+        }
+        f.write_str(rest)?;
+        f.write_char('"')
+    }
+}

@@ -1,0 +1,79 @@
+//! A request that was taken and whose answer is not complete: what is known of each of its events.
+
+use crate::event::Outcome;
+use crate::handoff::Cause;
+use crate::pipeline::events::{EventFault, EventId, Route};
+
+/// How one event of a request stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// In the buffer; its sender waits for delivery.
+    Open,
+    /// In the buffer; its sender does not wait.
+    Queued,
+    Refused(EventFault),
+    /// It found no room: not stored, and worth another try.
+    NoRoom,
+    Ended {
+        outcome: Outcome,
+        cause: Cause,
+    },
+    /// The sender's deadline came first; the client library has the record.
+    OutOfTime,
+}
+
+/// One event of a request.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    /// `None` for one that was refused before it had an id.
+    pub event_id: Option<EventId>,
+    pub fate: Fate,
+}
+
+/// What an answer needs to know of its request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    pub keep_alive: bool,
+    pub head_only: bool,
+}
+
+/// A request's events, and when its sender has waited long enough.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub route: Route,
+    pub manner: Manner,
+    /// One answer for each item, or one for all.
+    pub is_batch: bool,
+    pub items: Vec<Item>,
+    /// Items that are [`Fate::Open`].
+    pub open: usize,
+    /// The connection's number of the first item; the others follow.
+    pub first: u64,
+    pub accepted_us: u64,
+    pub deadline_us: u64,
+}
+
+impl Taken {
+    /// Notes the end of one item; false if it was not open.
+    pub fn settle(&mut self, number: u64, outcome: Outcome, cause: Cause) -> bool {
+        let index = number.wrapping_sub(self.first) as usize;
+        let Some(item) = self.items.get_mut(index).filter(|item| item.fate == Fate::Open) else { return false };
+        item.fate = Fate::Ended { outcome, cause };
+        self.open -= 1;
+        true
+    }
+
+    /// The sender waits no longer.
+    pub fn give_up(&mut self) {
+        for item in self.items.iter_mut().filter(|item| item.fate == Fate::Open) {
+            item.fate = Fate::OutOfTime;
+        }
+        self.open = 0;
+    }
+
+    /// Events that are not stored, of which this answer is to tell.
+    pub fn not_stored(&self) -> u64 {
+        let is_lost = |item: &&Item| matches!(item.fate, Fate::Ended { outcome: Outcome::NotStored, .. });
+        self.items.iter().filter(is_lost).count() as u64
+    }
+}

@@ -1,0 +1,656 @@
+//! One peer's HTTP/1.1 conversation: requests in, events into the buffer, answers in the order of the requests.
+//!
+//! Owns what is answered and when. Never reads a clock, never waits: a request whose sender wants to hear of delivery
+//! stays in a queue until its receipts have come or its time is over. Overload is answered, never waited out: the
+//! bytes of a request are always taken, so that the rest of the connection stays usable.
+//!
+//! Bounded: a head by the codec's limits, a body by HTTP_MAX_BODY_BYTES and by the store that all connections share,
+//! unwritten answers by [`OUT_BYTES_MAX`], requests that wait by [`WAITING_MAX`].
+
+mod answer;
+mod exchange;
+mod options;
+mod request;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+pub use options::{Ack, HttpOptions, RouteOptions};
+pub use request::Page;
+
+use super::admin::{AdminView, OUT_BYTES_MAX};
+use super::intake::{EventRefusal, Intake, Now};
+use super::tcp::{Progress, Stop};
+use crate::event::Outcome;
+use crate::handoff::{Address, PATIENCE_US, Receipt, Token};
+use crate::pipeline::events::{self, Circumstances, EventFault, Route};
+use crate::wire::http1::{self, Chunked, Coding, Fault, Framing, Limits, Parsed};
+use answer::Problem;
+use exchange::{Fate, Item, Manner, Taken};
+use request::{Asked, Post, Refusal};
+
+/// Requests of one connection that may wait for delivery at a time.
+pub const WAITING_MAX: usize = 64;
+/// A refused body is read away up to so many times the longest one; beyond it the connection is closed.
+const AWAY_TIMES: u64 = 4;
+/// The Kafka thread takes a record out within this time after its deadline; only then does silence mean that the
+/// client library has it.
+const GRACE_US: u64 = 200_000;
+const LIMITS: Limits = Limits { head_bytes: 16 << 10, headers: 64 };
+
+/// What the session expects next.
+enum Stage {
+    Head,
+    Body(Box<Incoming>),
+    /// A body that nobody wants.
+    Away(Framed),
+    /// A page, once the gateway shows itself.
+    Page(Page, Manner),
+    /// Nothing more is taken.
+    Over,
+}
+
+/// A body on its way.
+struct Incoming {
+    post: Post,
+    framed: Framed,
+    bytes: Vec<u8>,
+    /// What it holds of the store that all connections share.
+    reserved: usize,
+}
+
+/// Where a body ends.
+enum Framed {
+    Length(u64),
+    Chunked(Chunked),
+}
+
+/// An answer in its place.
+enum Answer {
+    Ready(Vec<u8>),
+    Waiting(Taken),
+}
+
+/// See the module's text.
+pub struct HttpSession {
+    options: Arc<HttpOptions>,
+    metrics_path: Option<Arc<str>>,
+    stage: Stage,
+    /// Answers that may be written.
+    ready: Vec<u8>,
+    /// The first is a waiting one, if there is any.
+    answers: VecDeque<Answer>,
+    waiting: usize,
+    /// Number of the next event whose sender waits.
+    next: u64,
+    /// No request is taken after the present one.
+    closing: bool,
+    /// When the last request began, or the connection.
+    since_us: u64,
+    /// When the first bytes of a head came whose end has not: 0 for none.
+    head_since_us: u64,
+    /// Seconds that an overloaded answer asks for.
+    retry_after: u32,
+}
+
+impl HttpSession {
+    /// `metrics_path`: where metrics are (METRICS_PATH), `None` to show none.
+    pub fn new(options: Arc<HttpOptions>, metrics_path: Option<Arc<str>>, now: Now) -> Self {
+        Self {
+            options,
+            metrics_path,
+            stage: Stage::Head,
+            ready: Vec::new(),
+            answers: VecDeque::new(),
+            waiting: 0,
+            next: 0,
+            closing: false,
+            since_us: now.us,
+            head_since_us: 0,
+            retry_after: 5,
+        }
+    }
+
+    /// Takes requests from `input`, which begins at the first byte not consumed yet. `eof`: nothing follows it.
+    /// `slot` and `generation` are this connection's, for the tokens of records whose sender waits.
+    pub fn receive(
+        &mut self,
+        input: &[u8],
+        eof: bool,
+        address: (u32, u16),
+        intake: &mut Intake<'_>,
+    ) -> Progress {
+        self.retry_after = intake.web.retry_after;
+        let mut consumed = 0;
+        loop {
+            let rest = &input[consumed..];
+            if matches!(self.stage, Stage::Over) {
+                return Progress { consumed: input.len(), stop: None };
+            }
+            if let Some(stop) = self.obstacle(intake) {
+                return Progress { consumed, stop: Some(stop) };
+            }
+            let (count, goes_on) = match &mut self.stage {
+                Stage::Head => self.head(rest, eof, address, intake),
+                Stage::Body(_) => self.body(rest, address, intake),
+                Stage::Away(_) => self.away(rest),
+                Stage::Page(..) => return Progress { consumed, stop: Some(Stop::View) },
+                Stage::Over => (rest.len(), false),
+            };
+            consumed += count;
+            if !goes_on {
+                if eof {
+                    self.stage = Stage::Over;
+                    self.closing = true;
+                }
+                return Progress { consumed, stop: None };
+            }
+        }
+    }
+
+    /// Why no further request may be taken, if so.
+    fn obstacle(&self, intake: &Intake<'_>) -> Option<Stop> {
+        if self.ready.len() >= OUT_BYTES_MAX || self.waiting >= WAITING_MAX {
+            Some(Stop::Answers)
+        } else if intake.batch.is_full() {
+            Some(Stop::Batch)
+        } else {
+            None
+        }
+    }
+
+    /// Reads a head, and the body as well if all of it is there. How much was used, and whether more may follow.
+    fn head(
+        &mut self,
+        input: &[u8],
+        eof: bool,
+        address: (u32, u16),
+        intake: &mut Intake<'_>,
+    ) -> (usize, bool) {
+        let (head, length) = match http1::parse_head(input, &LIMITS) {
+            Ok(Parsed::Complete(head, length)) => (head, length),
+            Ok(Parsed::Partial) => {
+                if eof && !input.trim_ascii().is_empty() {
+                    self.refuse_and_close(Fault::Malformed("the connection ended inside a request head"));
+                }
+                if self.head_since_us == 0 && !input.is_empty() {
+                    self.head_since_us = intake.now.us;
+                }
+                return (if eof { input.len() } else { 0 }, false);
+            }
+            Err(fault) => {
+                self.refuse_and_close(fault);
+                return (input.len(), true);
+            }
+        };
+        (self.since_us, self.head_since_us) = (intake.now.us, 0);
+        let keep_alive = head.keep_alive && !self.closing;
+        self.closing |= !keep_alive;
+        let manner = Manner { keep_alive, head_only: head.method == http1::Method::Head };
+        let rest = &input[length..];
+        let asked = request::read(&head, &self.options, self.metrics_path.as_deref());
+        let mut post = match asked {
+            Ok(Asked::Events(post)) => post,
+            Ok(Asked::Page(page)) => {
+                let framing = head.framing;
+                return match framing {
+                    Framing::None | Framing::Length(0) => {
+                        self.stage = Stage::Page(page, manner);
+                        (length, true)
+                    }
+                    _ => {
+                        let problem = Problem::of(413, "body_unwanted", "this page takes no body");
+                        self.refuse(problem, manner, &[]);
+                        self.send_away(framing, head.expect_continue);
+                        (length, true)
+                    }
+                };
+            }
+            Ok(Asked::Allowed(methods)) => {
+                let mut out = Vec::new();
+                answer::respond(204, "", &[("Allow", methods)], b"", manner, &mut out);
+                self.push(Answer::Ready(out));
+                self.send_away(head.framing, head.expect_continue);
+                return (length, true);
+            }
+            Err(refusal) => {
+                self.refuse_head(refusal, manner);
+                self.send_away(head.framing, head.expect_continue);
+                return (length, true);
+            }
+        };
+        post.manner = manner;
+        if let Some(problem) = self.door(&head.framing, intake) {
+            self.refuse(problem, manner, &[]);
+            self.send_away(head.framing, head.expect_continue);
+            return (length, true);
+        }
+        match head.framing {
+            Framing::Length(bytes) if rest.len() as u64 >= bytes => {
+                let bytes = bytes as usize;
+                self.take(&post, &rest[..bytes], address, intake);
+                self.after_request();
+                (length + bytes, true)
+            }
+            framing => {
+                let wanted = match framing {
+                    Framing::Length(bytes) => bytes as usize,
+                    _ => 0,
+                };
+                if wanted > intake.web.body_room {
+                    let problem = Problem {
+                        retryable: true,
+                        outcome: Some("not_stored"),
+                        ..Problem::of(503, "overloaded", "no room for the body: try again later")
+                    };
+                    self.refuse(problem, manner, &[]);
+                    self.send_away(framing, head.expect_continue);
+                    return (length, true);
+                }
+                intake.web.body_room -= wanted;
+                if head.expect_continue && rest.is_empty() {
+                    self.push(Answer::Ready(http1::CONTINUE.to_vec()));
+                }
+                let framed = match framing {
+                    Framing::Chunked => Framed::Chunked(Chunked::default()),
+                    _ => Framed::Length(wanted as u64),
+                };
+                let bytes = Vec::with_capacity(wanted);
+                self.stage = Stage::Body(Box::new(Incoming { post: *post, framed, bytes, reserved: wanted }));
+                (length, true)
+            }
+        }
+    }
+
+    /// What can be refused before the body is read.
+    fn door(&self, framing: &Framing, intake: &Intake<'_>) -> Option<Problem<'static>> {
+        match framing {
+            Framing::None => Some(Problem::of(411, "length_required", "the request needs Content-Length or chunks")),
+            Framing::Length(bytes) if *bytes > self.options.max_body_bytes as u64 => Some(too_large()),
+            _ if !intake.room.is_open() => Some(Problem {
+                retryable: true,
+                outcome: Some("not_stored"),
+                ..Problem::of(503, "overloaded", "the buffer is full: try again later")
+            }),
+            _ => None,
+        }
+    }
+
+    /// Collects a body.
+    fn body(&mut self, input: &[u8], address: (u32, u16), intake: &mut Intake<'_>) -> (usize, bool) {
+        let limit = self.options.max_body_bytes;
+        let Stage::Body(incoming) = &mut self.stage else { return (0, false) };
+        let (used, done) = match &mut incoming.framed {
+            Framed::Length(left) => {
+                let used = input.len().min(*left as usize);
+                incoming.bytes.extend_from_slice(&input[..used]);
+                *left -= used as u64;
+                (used, *left == 0)
+            }
+            Framed::Chunked(chunked) => {
+                let room = limit.min(incoming.reserved + intake.web.body_room);
+                let step = match chunked.decode(input, &mut incoming.bytes, room) {
+                    Ok(step) => step,
+                    Err(fault) => {
+                        // Where the next request begins is not known any more.
+                        let is_room = room < limit && matches!(fault, Fault::BodyTooLarge);
+                        self.release_body(&mut intake.web.body_room);
+                        match is_room {
+                            true => self.refuse_and_close_with(Problem {
+                                retryable: true,
+                                ..Problem::of(503, "overloaded", "no room for the body: try again later")
+                            }),
+                            false => self.refuse_and_close(fault),
+                        }
+                        return (input.len(), true);
+                    }
+                };
+                let more = incoming.bytes.capacity().saturating_sub(incoming.reserved);
+                intake.web.body_room = intake.web.body_room.saturating_sub(more);
+                incoming.reserved += more;
+                (step.consumed, step.done)
+            }
+        };
+        if !done {
+            return (used, false);
+        }
+        let Stage::Body(incoming) = std::mem::replace(&mut self.stage, Stage::Head) else { return (used, false) };
+        intake.web.body_room += incoming.reserved;
+        self.take(&incoming.post, &incoming.bytes, address, intake);
+        self.after_request();
+        (used, true)
+    }
+
+    /// Reads a body away.
+    fn away(&mut self, input: &[u8]) -> (usize, bool) {
+        let Stage::Away(framed) = &mut self.stage else { return (0, false) };
+        let (used, done) = match framed {
+            Framed::Length(left) => {
+                let used = (input.len() as u64).min(*left);
+                *left -= used;
+                (used as usize, *left == 0)
+            }
+            Framed::Chunked(chunked) => {
+                let most = self.options.max_body_bytes as u64 * AWAY_TIMES;
+                match chunked.skip(input, most) {
+                    Ok(step) => (step.consumed, step.done),
+                    Err(_) => {
+                        self.closing = true;
+                        (input.len(), true)
+                    }
+                }
+            }
+        };
+        if done {
+            self.after_request();
+        }
+        (used, done)
+    }
+
+    /// A request is over: the next one, or the end.
+    fn after_request(&mut self) {
+        self.stage = if self.closing { Stage::Over } else { Stage::Head };
+    }
+
+    /// The body of a refused request is read away if it is of a bearable length, or else the connection ends.
+    fn send_away(&mut self, framing: Framing, expects: bool) {
+        let most = self.options.max_body_bytes as u64 * AWAY_TIMES;
+        self.stage = match framing {
+            // It was told the answer before it sent the body, and will not send it (RFC 9110 10.1.1); or it may.
+            _ if expects && framing != Framing::None => {
+                self.closing = true;
+                Stage::Over
+            }
+            Framing::None | Framing::Length(0) => return self.after_request(),
+            Framing::Length(bytes) if bytes <= most => Stage::Away(Framed::Length(bytes)),
+            Framing::Chunked => Stage::Away(Framed::Chunked(Chunked::default())),
+            Framing::Length(_) => {
+                self.closing = true;
+                Stage::Over
+            }
+        };
+    }
+
+    /// Takes a whole body in: its events, each into the buffer or refused.
+    fn take(&mut self, post: &Post, body: &[u8], address: (u32, u16), intake: &mut Intake<'_>) {
+        let mut inflated = std::mem::take(&mut intake.web.inflated);
+        let result = match post.coding {
+            Coding::Identity => Ok(body),
+            coding => {
+                inflated.clear();
+                http1::inflate(coding, body, &mut inflated, self.options.max_body_bytes).map(|()| &inflated[..])
+            }
+        };
+        match result {
+            Ok(body) => self.take_plain(post, body, address, intake),
+            Err(fault) => self.refuse_head(Refusal::Http(fault), post.manner),
+        }
+        intake.web.inflated = inflated;
+    }
+
+    fn take_plain(&mut self, post: &Post, body: &[u8], address: (u32, u16), intake: &mut Intake<'_>) {
+        let options = self.options.clone();
+        let options = match post.route {
+            Route::Events => options.events.as_ref(),
+            Route::PlayerEvents => options.player_events.as_ref(),
+        };
+        let Some(options) = options else { return };
+        let items = match events::items(body, &post.kind, options.rules.max_items) {
+            Ok(items) => items,
+            Err(fault) => {
+                intake.refuse_event(fault, body);
+                return self.refuse_head(Refusal::Event(fault), post.manner);
+            }
+        };
+        if items.len() > intake.web.max_records {
+            let detail = "more events than the buffer could ever hold: send fewer in a request";
+            return self.refuse(Problem::of(413, "too_many_events", detail), post.manner, &[]);
+        }
+        let (is_batch, waits) = (items.is_batch(), post.ack == Ack::Delivered);
+        let fits = items.len() <= intake.room.records;
+        let first = self.next;
+        let mut taken = Taken {
+            route: post.route,
+            manner: post.manner,
+            is_batch,
+            items: Vec::with_capacity(items.len()),
+            open: 0,
+            first,
+            accepted_us: intake.now.us,
+            deadline_us: intake.now.us + post.timeout_us,
+        };
+        let rules = &options.rules;
+        let patience = if waits { (post.timeout_us / PATIENCE_US).clamp(1, u64::from(u16::MAX)) as u16 } else { 0 };
+        if !fits {
+            intake.turn_away(items.len());
+        }
+        for (index, item) in items.iter(body).enumerate() {
+            if !fits {
+                taken.items.push(Item { event_id: None, fate: Fate::NoRoom });
+                continue;
+            }
+            let sequence = ((first + index as u64) % Address::SEQUENCE_MODULUS) as u32;
+            let token = match waits {
+                true => Token::peer(Address { slot: address.0, generation: address.1, sequence }),
+                false => Token::nobody(intake.now.us),
+            };
+            let circumstances = Circumstances {
+                now_us: intake.now.unix_us(),
+                fresh: intake.web.ids.fresh(),
+                idempotency_key: post.idempotency_key.as_deref(),
+                index,
+                traceparent: post.traceparent.as_deref(),
+                tracestate: post.tracestate.as_deref(),
+            };
+            let result = intake.take_event(item, token, options.topic, patience, |item, out| {
+                events::event(post.route, rules, &post.kind, item, &circumstances, out)
+            });
+            taken.items.push(match result {
+                Ok(event_id) => {
+                    taken.open += usize::from(waits);
+                    let fate = if waits { Fate::Open } else { Fate::Queued };
+                    Item { event_id: Some(event_id), fate }
+                }
+                Err(EventRefusal::Fault(fault)) => Item { event_id: None, fate: Fate::Refused(fault) },
+                Err(EventRefusal::LaneFull) => Item { event_id: None, fate: Fate::NoRoom },
+            });
+        }
+        if waits {
+            self.next = first + taken.items.len() as u64;
+        }
+        self.push_taken(taken);
+    }
+
+    fn refuse_head(&mut self, refusal: Refusal, manner: Manner) {
+        match refusal {
+            Refusal::Http(fault) => {
+                self.refuse(Problem::of(fault.status(), fault.code(), fault.detail()), manner, &[]);
+            }
+            Refusal::Event(fault) => self.refuse(of_fault(fault), manner, &[]),
+            Refusal::NotFound => {
+                let detail = "no such path; POST /events and POST /api/v1/events take events";
+                self.refuse(Problem::of(404, "not_found", detail), manner, &[]);
+            }
+            Refusal::Method(allowed) => {
+                let problem = Problem::of(405, "method_not_allowed", "this path does not take this method");
+                self.refuse(problem, manner, &[("Allow", allowed)]);
+            }
+            Refusal::Parameter(_, detail) => {
+                self.refuse(Problem::of(400, "bad_parameter", detail), manner, &[]);
+            }
+        }
+    }
+
+    fn refuse(&mut self, problem: Problem<'_>, manner: Manner, headers: &[(&str, &str)]) {
+        let mut out = Vec::new();
+        problem.write(manner, self.retry_after, headers, &mut out);
+        self.push(Answer::Ready(out));
+    }
+
+    fn refuse_and_close(&mut self, fault: Fault) {
+        self.refuse_and_close_with(Problem::of(fault.status(), fault.code(), fault.detail()));
+    }
+
+    fn refuse_and_close_with(&mut self, problem: Problem<'_>) {
+        self.refuse(problem, Manner { keep_alive: false, head_only: false }, &[]);
+        self.closing = true;
+        self.stage = Stage::Over;
+    }
+
+    fn push_taken(&mut self, taken: Taken) {
+        if taken.open == 0 && self.answers.is_empty() {
+            return answer::taken(&taken, self.retry_after, &mut self.ready);
+        }
+        self.waiting += 1;
+        self.answers.push_back(Answer::Waiting(taken));
+    }
+
+    fn push(&mut self, answer: Answer) {
+        match answer {
+            Answer::Ready(bytes) if self.answers.is_empty() => self.ready.extend_from_slice(&bytes),
+            answer => self.answers.push_back(answer),
+        }
+    }
+
+    /// Moves what is certain to the front of the queue into what may be written.
+    fn ripen(&mut self) {
+        while let Some(front) = self.answers.front() {
+            match front {
+                Answer::Ready(bytes) => self.ready.extend_from_slice(bytes),
+                Answer::Waiting(taken) if taken.open == 0 => {
+                    self.waiting -= 1;
+                    answer::taken(taken, self.retry_after, &mut self.ready);
+                }
+                Answer::Waiting(_) => return,
+            }
+            self.answers.pop_front();
+        }
+    }
+
+    /// Takes the outcome of one record; the time from acceptance to now in microseconds.
+    pub fn settle(&mut self, receipt: &Receipt, now_us: u64) -> Option<u64> {
+        let modulus = Address::SEQUENCE_MODULUS;
+        let behind = (self.next % modulus + modulus - u64::from(receipt.to.sequence)) % modulus;
+        let number = self.next.checked_sub(behind)?;
+        let found = self.answers.iter_mut().find_map(|answer| match answer {
+            Answer::Waiting(taken) if taken.settle(number, receipt.outcome, receipt.cause) => Some(taken.accepted_us),
+            _ => None,
+        });
+        self.ripen();
+        found.map(|accepted_us| now_us.saturating_sub(accepted_us))
+    }
+
+    /// Shows the page that was asked for.
+    pub fn show(&mut self, view: &dyn AdminView) {
+        let Stage::Page(page, manner) = self.stage else { return };
+        let mut body = String::new();
+        let (status, content_type) = super::admin::page(page, view, &mut body);
+        let mut out = Vec::new();
+        let headers = [("Cache-Control", "no-store"), ("Retry-After", "1")];
+        let headers = if status == 503 { &headers[..] } else { &headers[..1] };
+        answer::respond(status, content_type, headers, body.as_bytes(), manner, &mut out);
+        self.push(Answer::Ready(out));
+        self.after_request();
+    }
+
+    /// Whether it waits for [`HttpSession::show`].
+    pub fn wants_view(&self) -> bool {
+        matches!(self.stage, Stage::Page(..))
+    }
+
+    /// Appends what may be written.
+    pub fn write_answers(&mut self, out: &mut Vec<u8>) {
+        match out.is_empty() {
+            true => std::mem::swap(out, &mut self.ready),
+            false => out.append(&mut self.ready),
+        }
+    }
+
+    /// Whether everything taken has its answer.
+    pub fn is_settled(&self) -> bool {
+        self.answers.is_empty() && self.ready.is_empty()
+    }
+
+    /// Whether the connection is to be closed once all is written.
+    pub fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Over)
+    }
+
+    /// Whether it must not be read until answers are written or receipts have come.
+    pub fn is_answer_bound(&self) -> bool {
+        self.ready.len() >= OUT_BYTES_MAX || self.waiting >= WAITING_MAX
+    }
+
+    /// No request is taken after those that are here: the gateway drains.
+    pub fn drain(&mut self) {
+        self.closing = true;
+    }
+
+    /// When [`HttpSession::on_time`] is due.
+    pub fn due_us(&self) -> u64 {
+        let options = &self.options;
+        let (since_us, time) = match self.stage {
+            Stage::Head if self.head_since_us > 0 => (self.head_since_us, options.header_timeout),
+            Stage::Body(_) | Stage::Away(_) => (self.since_us, options.body_timeout),
+            Stage::Head | Stage::Page(..) | Stage::Over => (self.since_us, options.idle_timeout),
+        };
+        let waiting = self.answers.iter().filter_map(|answer| match answer {
+            Answer::Waiting(taken) if taken.open > 0 => Some(taken.deadline_us + GRACE_US),
+            _ => None,
+        });
+        waiting.min().unwrap_or(since_us + time.as_micros() as u64)
+    }
+
+    /// Time has passed: answers whose deadline is over are given, slow senders are told so. True: close it.
+    pub fn on_time(&mut self, now_us: u64, body_room: &mut usize) -> bool {
+        for answer in &mut self.answers {
+            match answer {
+                Answer::Waiting(taken) if taken.open > 0 && now_us >= taken.deadline_us + GRACE_US => taken.give_up(),
+                _ => {}
+            }
+        }
+        self.ripen();
+        if !self.answers.is_empty() || now_us < self.due_us() {
+            return false;
+        }
+        match self.stage {
+            Stage::Head if self.head_since_us == 0 => return self.ready.is_empty(),
+            Stage::Head => self.refuse_and_close_with(Problem::of(408, "head_too_slow", "the request head took too long")),
+            Stage::Body(_) => {
+                self.release_body(body_room);
+                self.refuse_and_close_with(Problem::of(408, "body_too_slow", "the body took too long"));
+            }
+            Stage::Away(_) | Stage::Page(..) | Stage::Over => return true,
+        }
+        false
+    }
+
+    /// Gives the store of bodies back what this connection holds of it.
+    pub fn release_body(&mut self, body_room: &mut usize) {
+        if let Stage::Body(incoming) = &mut self.stage {
+            *body_room += std::mem::take(&mut incoming.reserved);
+            incoming.bytes = Vec::new();
+        }
+    }
+
+    /// Events that are not stored, of a sender that is gone before it could be told.
+    pub fn untold(&self) -> u64 {
+        let waiting = self.answers.iter().filter_map(|answer| match answer {
+            Answer::Waiting(taken) => Some(taken.not_stored()),
+            Answer::Ready(_) => None,
+        });
+        waiting.sum()
+    }
+}
+
+fn too_large() -> Problem<'static> {
+    Problem::of(413, "body_too_large", "the body is larger than HTTP_MAX_BODY_BYTES")
+}
+
+fn of_fault(fault: EventFault) -> Problem<'static> {
+    Problem {
+        outcome: Some(Outcome::NotStored.name()),
+        pointer: fault.pointer(),
+        ..Problem::of(fault.status(), fault.code(), fault.detail())
+    }
+}
