@@ -38,6 +38,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["cli/"]),
     ("crossbeam_channel", &["handoff/", "kafka/topic.rs"]),
     ("env_logger", &["cli/"]),
+    ("flate2", &["wire/http1/"]),
     ("hdrhistogram", &["cli/bench/"]),
     ("httparse", &["wire/"]),
     ("humantime", &["config/", "cli/"]),
@@ -59,6 +60,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("slab", &["handoff/", "net/"]),
     ("socket2", &["net/"]),
     ("strsim", &["config/"]),
+    ("zstd_safe", &["wire/http1/"]),
 ];
 
 /// Rooms that are simulated: bytes and time come to them as arguments.

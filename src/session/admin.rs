@@ -6,10 +6,15 @@
 
 use std::sync::Arc;
 
-use crate::wire::http1::{self, Fault, Method, Parsed, Request, Response};
+use crate::wire::http1::{self, Fault, HEADERS_MAX, Head, HeaderSlots, Limits, Method, Parsed, Response};
 
 /// Bytes of unwritten answers at which no further request is taken. One answer may exceed it by its own size.
 pub const OUT_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest request head.
+pub const HEAD_BYTES_MAX: usize = 8 * 1024;
+
+const LIMITS: Limits = Limits { head_bytes: HEAD_BYTES_MAX, headers: HEADERS_MAX };
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -42,27 +47,33 @@ impl AdminSession {
     }
 
     /// Takes what was read and appends the answers to `out`; returns the bytes consumed. The caller keeps the rest,
-    /// never more than [`http1::HEAD_BYTES_MAX`] unless `out` is full, and calls again: with more bytes, once `out` is
+    /// never more than [`HEAD_BYTES_MAX`] unless `out` is full, and calls again: with more bytes, once `out` is
     /// below [`OUT_BYTES_MAX`] again, or with `eof` when the peer will send no more. A finished session consumes and
     /// ignores everything, so that the caller may read on until the peer has taken its last answer.
     pub fn receive(&mut self, input: &[u8], eof: bool, view: &dyn AdminView, out: &mut Vec<u8>) -> usize {
         let mut consumed = 0;
         while !self.finished && out.len() < OUT_BYTES_MAX {
-            match http1::parse(&input[consumed..]) {
-                Ok(Parsed::Complete(request, bytes)) => {
-                    self.answer(&request, view, out);
+            match http1::parse_head(&input[consumed..], &LIMITS, &mut HeaderSlots::new()) {
+                // The answer ends the connection: nobody would read the body.
+                Ok(Parsed::Complete(head, _)) if head.framing.has_body() => {
+                    self.finished = true;
+                    refuse(Fault::BodyTooLarge, "this listener takes no request bodies", out);
+                }
+                Ok(Parsed::Complete(head, bytes)) => {
+                    self.answer(&head, view, out);
                     consumed += bytes;
                 }
                 Ok(Parsed::Partial) if !eof => break,
                 Ok(Parsed::Partial) => {
                     self.finished = true;
                     if !input[consumed..].trim_ascii().is_empty() {
-                        refuse(Fault::Malformed("the connection ended inside a request head"), out);
+                        let fault = Fault::Malformed("the connection ended inside a request head");
+                        refuse(fault, fault.detail(), out);
                     }
                 }
                 Err(fault) => {
                     self.finished = true;
-                    refuse(fault, out);
+                    refuse(fault, fault.detail(), out);
                 }
             }
         }
@@ -74,25 +85,28 @@ impl AdminSession {
         self.finished
     }
 
-    fn answer(&mut self, request: &Request<'_>, view: &dyn AdminView, out: &mut Vec<u8>) {
+    fn answer(&mut self, head: &Head<'_>, view: &dyn AdminView, out: &mut Vec<u8>) {
         let mut body = String::new();
-        let (status, content_type) = self.route(request, view, &mut body);
-        let head_only = request.method == Method::Head;
-        Response { status, content_type, body: &body, keep_alive: request.keep_alive, head_only }.write(out);
-        self.finished = !request.keep_alive;
+        let (status, content_type) = self.route(head, view, &mut body);
+        let Head { keep_alive, http10, .. } = *head;
+        let head_only = head.method == Method::Head;
+        let headers = headers_of(status);
+        Response { status, content_type, headers, body: body.as_bytes(), keep_alive, head_only, http10 }
+            .write(out);
+        self.finished = !keep_alive;
     }
 
     /// Fills the body; returns status and content type.
-    fn route(&self, request: &Request<'_>, view: &dyn AdminView, body: &mut String) -> (u16, &'static str) {
+    fn route(&self, head: &Head<'_>, view: &dyn AdminView, body: &mut String) -> (u16, &'static str) {
         let metrics_path = self.metrics_path.as_deref();
-        let known = matches!(request.path, "/" | "/health" | "/ready" | "/state");
-        if !known && metrics_path != Some(request.path) {
+        let known = matches!(head.path, "/" | "/health" | "/ready" | "/state");
+        if !known && metrics_path != Some(head.path) {
             return problem(404, "no such page; / lists those that there are", body);
         }
-        if request.method == Method::Other {
+        if !matches!(head.method, Method::Get | Method::Head) {
             return problem(405, "only GET and HEAD are served here", body);
         }
-        match request.path {
+        match head.path {
             "/" => index(metrics_path, body),
             "/health" => return (probe(view.health(body)), JSON),
             "/ready" => return (probe(view.ready(body)), JSON),
@@ -119,11 +133,23 @@ fn index(metrics_path: Option<&str>, body: &mut String) {
     }
 }
 
+/// 405 names the methods that there are, 503 says when to ask again.
+fn headers_of(status: u16) -> &'static [(&'static str, &'static str)] {
+    match status {
+        405 => &[("Cache-Control", "no-store"), ("Allow", "GET, HEAD")],
+        503 => &[("Cache-Control", "no-store"), ("Retry-After", "1")],
+        _ => &[("Cache-Control", "no-store")],
+    }
+}
+
 /// Answers a fault; the connection ends with it.
-fn refuse(fault: Fault, out: &mut Vec<u8>) {
+fn refuse(fault: Fault, detail: &'static str, out: &mut Vec<u8>) {
     let mut body = String::new();
-    let (status, content_type) = problem(fault.status(), fault.detail(), &mut body);
-    Response { status, content_type, body: &body, keep_alive: false, head_only: false }.write(out);
+    let (status, content_type) = problem(fault.status(), detail, &mut body);
+    let headers = headers_of(status);
+    let body = body.as_bytes();
+    Response { status, content_type, headers, body, keep_alive: false, head_only: false, http10: false }
+        .write(out);
 }
 
 /// RFC 9457 body. `detail` is one of our own sentences and needs no escaping.

@@ -1,0 +1,156 @@
+//! How a response is written: status line, the fields that end it, those of the caller, body.
+
+use std::io::Write;
+
+/// Tells a peer that waits with its body (`Expect: 100-continue`) to send it.
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// A response with its whole body.
+#[derive(Clone, Copy, Debug)]
+pub struct Response<'b> {
+    pub status: u16,
+    /// Empty for none.
+    pub content_type: &'b str,
+    /// Further header lines. A byte in a value that would end its line is written as a blank (RFC 9110 5.5).
+    pub headers: &'b [(&'b str, &'b str)],
+    pub body: &'b [u8],
+    /// Whether the connection stays open after it.
+    pub keep_alive: bool,
+    /// Answer to HEAD: the same header, without the body.
+    pub head_only: bool,
+    /// The peer speaks HTTP/1.0 and must be told that the connection stays. The version of the answer is ours all the
+    /// same (RFC 9110 6.2).
+    pub http10: bool,
+}
+
+impl Response<'_> {
+    /// Appends the response.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let Self { status, content_type, body, .. } = *self;
+        // 1xx, 204 and 304 end with the header and may not give a length (RFC 9112 6.3, RFC 9110 8.6).
+        let has_content = !matches!(status, 100..=199 | 204 | 304);
+        // Writing to a Vec cannot fail.
+        let _ = write!(out, "HTTP/1.1 {status} {}\r\n", reason(status));
+        if has_content {
+            if !content_type.is_empty() {
+                field(out, "Content-Type", content_type);
+            }
+            let _ = write!(out, "Content-Length: {}\r\n", body.len());
+        }
+        match (self.keep_alive, self.http10) {
+            (false, _) => field(out, "Connection", "close"),
+            (true, true) => field(out, "Connection", "keep-alive"),
+            (true, false) => {} // the default of HTTP/1.1 (RFC 9112 9.3)
+        }
+        for (name, value) in self.headers {
+            field(out, name, value);
+        }
+        out.extend_from_slice(b"\r\n");
+        if has_content && !self.head_only {
+            out.extend_from_slice(body);
+        }
+    }
+}
+
+fn field(out: &mut Vec<u8>, name: &str, value: &str) {
+    for part in [name, ": "] {
+        out.extend_from_slice(part.as_bytes());
+    }
+    out.extend(value.bytes().map(|byte| if matches!(byte, b'\r' | b'\n' | 0) { b' ' } else { byte }));
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Reason phrase of the statuses used here; others get none, which is valid (RFC 9112 4).
+pub fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        202 => "Accepted",
+        204 => "No Content",
+        207 => "Multi-Status",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        411 => "Length Required",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        417 => "Expectation Failed",
+        422 => "Unprocessable Content",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Response<'_> = Response {
+        status: 200,
+        content_type: "text/plain",
+        headers: &[],
+        body: "hé\n".as_bytes(),
+        keep_alive: true,
+        head_only: false,
+        http10: false,
+    };
+
+    fn write(response: Response<'_>) -> String {
+        let mut out = b"before ".to_vec();
+        response.write(&mut out);
+        String::from_utf8(out).expect("text").strip_prefix("before ").expect("appended").to_owned()
+    }
+
+    #[test]
+    fn a_response_says_its_length_and_whether_the_connection_stays() {
+        let start = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n";
+        assert_eq!(write(PLAIN), format!("{start}\r\nhé\n"));
+        assert_eq!(write(Response { head_only: true, ..PLAIN }), format!("{start}\r\n"));
+        let kept = write(Response { http10: true, ..PLAIN });
+        assert_eq!(kept, format!("{start}Connection: keep-alive\r\n\r\nhé\n"));
+        for http10 in [false, true] {
+            let closed = write(Response { keep_alive: false, http10, ..PLAIN });
+            assert_eq!(closed, format!("{start}Connection: close\r\n\r\nhé\n"));
+        }
+    }
+
+    #[test]
+    fn statuses_without_content_have_no_length() {
+        for status in [204, 304] {
+            let text = write(Response { status, ..PLAIN });
+            assert_eq!(text, format!("HTTP/1.1 {status} {}\r\n\r\n", reason(status)));
+        }
+        let empty = write(Response { status: 202, content_type: "", body: b"", ..PLAIN });
+        assert_eq!(empty, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n");
+    }
+
+    #[test]
+    fn further_headers_cannot_end_their_line() {
+        let headers = [("Retry-After", "1"), ("X", "a\r\nSet-Cookie: b\0")];
+        let text = write(Response { headers: &headers, ..PLAIN });
+        assert!(text.contains("\r\nRetry-After: 1\r\nX: a  Set-Cookie: b \r\n\r\n"), "{text:?}");
+    }
+
+    #[test]
+    fn every_status_in_use_has_its_phrase() {
+        let used = [
+            200, 202, 204, 207, 400, 401, 403, 404, 405, 406, 408, 409, 411, 413, 414, 415, 417, 422, 429,
+            431,
+        ];
+        for status in used.into_iter().chain([500, 501, 503, 504, 505]) {
+            assert!(!reason(status).is_empty(), "{status}");
+        }
+        assert!(write(Response { status: 299, ..PLAIN }).starts_with("HTTP/1.1 299 \r\n"));
+    }
+}
