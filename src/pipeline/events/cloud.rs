@@ -16,9 +16,9 @@ use super::{Circumstances, EventFault, EventRecord, EventRules, Layout, Marks, m
 use crate::event::{Field, Rejection, headers};
 
 /// Most attributes of an event.
-const ATTRIBUTES_MAX: usize = 48;
+pub(super) const ATTRIBUTES_MAX: usize = 48;
 /// Most characters of an attribute's name; the specification advises 20.
-const NAME_MAX: usize = 64;
+pub(super) const NAME_MAX: usize = 64;
 
 /// One attribute in its canonical string form.
 struct Attribute<'a> {

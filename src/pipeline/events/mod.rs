@@ -31,6 +31,12 @@ mod players;
 mod time;
 
 #[cfg(test)]
+mod body_tests;
+#[cfg(test)]
+mod cloud_tests;
+#[cfg(test)]
+mod players_tests;
+#[cfg(test)]
 mod tests;
 
 pub use ids::{EVENT_ID_MAX_BYTES, EventId, IDEMPOTENCY_KEY_MAX_BYTES, IdempotencyKey, NAMESPACE};

@@ -10,7 +10,7 @@ use super::{Circumstances, EventFault, EventRecord, EventRules, Marks, Route, pa
 use crate::event::{Field, Rejection, headers};
 
 /// Most characters (Unicode scalar values) of `event_type`, `player_id` and `game_id`: the table's columns.
-const TEXT_MAX_CHARS: usize = 100;
+pub(super) const TEXT_MAX_CHARS: usize = 100;
 
 const FIELDS: [(&str, Field); 7] = [
     ("event_type", Field::EventType),
