@@ -326,7 +326,7 @@ fn plus_never_passes_an_open_number() {
     let said = stage.says();
     let expected = [
         format!("- 3 retry NOT_ENOUGH_REPLICAS {}", Cause::NotEnoughReplicas.detail()),
-        "- 4 fix not_json the line must be exactly one valid JSON object".into(),
+        "- 4 fix not_json the event must be exactly one valid JSON object".into(),
         "? 5 MSG_TIMED_OUT".into(),
     ];
     assert_eq!(said.lines().collect::<Vec<_>>(), expected);
@@ -428,7 +428,7 @@ fn a_sender_that_does_not_read_is_paused() {
         stage.turn();
         heard += &stage.says();
     }
-    assert_eq!(heard, "- 1 fix not_json the line must be exactly one valid JSON object\n");
+    assert_eq!(heard, "- 1 fix not_json the event must be exactly one valid JSON object\n");
     assert_eq!(stage.account().accepted, 2);
     stage.stores_all();
     assert_eq!(stage.says(), "+ 2\n");

@@ -35,31 +35,37 @@ const MAY_USE_ALSO: &[(&str, &str, &str)] = &[(
 
 /// Every library of Cargo.toml and the files that may name it, by the start of their path.
 const HOMES: &[(&str, &[&str])] = &[
+    ("base64", &["pipeline/events/"]),
     ("clap", &["cli/"]),
     ("crossbeam_channel", &["handoff/", "kafka/topic.rs"]),
     ("env_logger", &["cli/"]),
     ("flate2", &["wire/http1/"]),
+    ("getrandom", &["gateway/"]),
     ("hdrhistogram", &["cli/bench/"]),
     ("httparse", &["wire/"]),
-    ("humantime", &["config/", "cli/"]),
+    ("humantime", &["pipeline/events/", "config/", "cli/"]),
     ("indicatif", &["cli/"]),
     ("log", &["session/", "net/", "kafka/", "gateway/", "config/", "cli/"]),
-    ("memchr", &["wire/", "cli/"]),
+    ("memchr", &["wire/", "pipeline/events/", "cli/"]),
     // The gateway makes the poller, so that it can hand its waker out before the thread starts.
     ("mio", &["net/", "gateway/mod.rs"]),
+    ("percent_encoding", &["pipeline/events/"]),
     ("pollster", &["kafka/"]),
     ("prost", &["event/", "pipeline/", "cli/tail"]),
+    ("rand", &["session/ids.rs"]),
     ("rdkafka", &["kafka/"]),
     ("rdkafka_sys", &["kafka/"]),
     ("rlimit", &["gateway/", "cli/bench/"]),
     ("rustix", &["cli/"]),
-    ("serde_json", &["pipeline/encode.rs", "kafka/", "cli/"]),
+    ("serde", &["pipeline/events/"]),
+    ("serde_json", &["pipeline/encode.rs", "pipeline/events/", "kafka/", "cli/"]),
     // The tools end on a signal as well, and some of them run without a gateway.
     ("signal_hook", &["gateway/run.rs", "cli/"]),
     ("simd_json", &["pipeline/"]),
-    ("slab", &["handoff/", "net/"]),
+    ("slab", &["handoff/", "net/", "kafka/native.rs"]),
     ("socket2", &["net/"]),
     ("strsim", &["config/"]),
+    ("uuid", &["pipeline/events/"]),
     ("zstd_safe", &["wire/http1/"]),
 ];
 

@@ -92,7 +92,8 @@ mod tests {
 
     #[test]
     fn other_programs_names_are_left_alone() {
-        for name in ["PATH", "HOME", "LOGNAME", "HTTP_PROXY", "KAFKA_SERVICE_HOST", "KAFKA_PORT_9092_TCP_ADDR"]
+        for name in
+            ["PATH", "HOME", "LOGNAME", "HTTP_PROXY", "KAFKA_SERVICE_HOST", "KAFKA_PORT_9092_TCP_ADDR"]
         {
             assert_eq!(warn(name), None, "{name}");
         }

@@ -1,15 +1,18 @@
 //! What an event is: the score update, its rules by name and number, every reason to refuse one, and every
 //! way one can end.
 //!
-//! Plain data only: nothing here reads bytes, encodes, logs or counts. That work is `pipeline`'s, `wire`'s
+//! Plain data only: nothing here reads a peer's bytes, logs or counts. That work is `pipeline`'s, `wire`'s
 //! and `metrics`'; all of them speak in the words defined here, so that a log line, a metric's label and a
 //! reply name the same thing alike.
 
 mod excerpt;
+mod field;
+pub mod headers;
 mod outcome;
 mod rejection;
 
 pub use excerpt::{EXCERPT_MAX_CHARS, Excerpt, excerpt, quoted};
+pub use field::Field;
 pub use outcome::Outcome;
 pub use rejection::Rejection;
 
@@ -41,29 +44,4 @@ pub struct ScoreUpdate<'a> {
     pub score: i64,
     /// Milliseconds since the Unix epoch, not negative.
     pub ts_ms: i64,
-}
-
-/// A member of the event, by its JSON name.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Hash)]
-pub enum Field {
-    /// The leaderboard.
-    Lb,
-    /// The player.
-    Player,
-    /// The score.
-    Score,
-    /// The event's time.
-    TsMs,
-}
-
-impl Field {
-    /// The member's name in JSON, logs and replies.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Field::Lb => "lb",
-            Field::Player => "player",
-            Field::Score => "score",
-            Field::TsMs => "ts_ms",
-        }
-    }
 }

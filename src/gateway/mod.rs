@@ -21,7 +21,7 @@ pub use run::run;
 use crate::config::memory;
 use crate::event::{Outcome, quoted};
 use crate::handoff::{Account, Bell, Clock, Shared, crossing, lock};
-use crate::kafka::{self, Bootstrap, EmbeddedBroker};
+use crate::kafka::{self, Bootstrap, EmbeddedBroker, KafkaOptions};
 use crate::net::{Control, Hub, HubStats, Listener, Poller, install_waker};
 use crate::session::Web;
 use view::Face;
@@ -133,10 +133,7 @@ impl Gateway {
             (bind(options.net.tcp)?, bind(options.net.http)?, bind(options.net.health)?);
         let embedded = match &options.kafka.bootstrap {
             Bootstrap::Servers(_) => None,
-            Bootstrap::Embedded => Some(
-                EmbeddedBroker::start(1, &options.kafka.topics.names(), options.kafka.partitions, 1)
-                    .map_err(|error| StartError::Embedded(error.to_string()))?,
-            ),
+            Bootstrap::Embedded => Some(embedded(&options.kafka)?),
         };
         let servers = match (&options.kafka.bootstrap, &embedded) {
             (Bootstrap::Servers(servers), _) => servers.clone(),
@@ -155,7 +152,8 @@ impl Gateway {
         let control = Arc::new(Control::default());
         let metrics_path = options.metrics_path.as_deref().map(Arc::from);
         let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|error| StartError::System(io::Error::other(error)))?;
+        getrandom::fill(&mut seed)
+            .map_err(|error| StartError::System(io::Error::other(error.to_string())))?;
         let web = Web::new(&options.http, options.buffer.max_records, seed);
         let hub = Hub::new(
             &options.net,
@@ -298,6 +296,18 @@ impl Drop for Gateway {
             let _ = self.wait();
         }
     }
+}
+
+/// The mock cluster with all topics: it has no Admin API to make them through.
+fn embedded(options: &KafkaOptions) -> Result<EmbeddedBroker, StartError> {
+    let failed = |error: kafka::EmbeddedError| StartError::Embedded(error.to_string());
+    let names = options.topics.names();
+    let (first, others) = names.split_first().ok_or(StartError::Embedded("no topic".into()))?;
+    let broker = EmbeddedBroker::start(1, first, options.partitions, 1).map_err(failed)?;
+    for name in others {
+        broker.create_topic(name, options.partitions, 1).map_err(failed)?;
+    }
+    Ok(broker)
 }
 
 /// Raises the soft limit of open files as far as needed and allowed; how many connections that permits.

@@ -1,7 +1,7 @@
 //! How records end: ledger and buffer credited, waiting peers told, errors logged. The Kafka thread's book.
 
 use crate::event::{Outcome, excerpt};
-use crate::handoff::{Cause, Clock, KafkaEnd, RECORD_OVERHEAD_BYTES, Receipt, Target, Token, unix_ms};
+use crate::handoff::{Cause, Clock, KafkaEnd, Receipt, Target, Token, unix_ms};
 use crate::metrics::Throttle;
 
 /// Books outcomes; a run of equal ones is booked once.
@@ -31,10 +31,10 @@ impl Accounts {
         Self { end, clock, throttle: Throttle::default(), open: Run::default() }
     }
 
-    /// Notes one record's end; `bytes` are those of key and value. Call [`Accounts::book`] after the last one.
+    /// Notes one record's end; `bytes` is what it counted for in the buffer. Call [`Accounts::book`] after the last one.
     pub fn note(&mut self, token: Token, bytes: usize, outcome: Outcome, cause: Cause) {
         self.open.records += 1;
-        self.open.bytes += bytes + RECORD_OVERHEAD_BYTES;
+        self.open.bytes += bytes;
         self.open.outcomes[outcome.index()] += 1;
         match token.target() {
             Target::Peer(to) => self.end.tell(Receipt { to, outcome, cause }),

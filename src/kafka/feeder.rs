@@ -8,8 +8,8 @@ use super::accounts::Accounts;
 use super::errors::{Code, Persistence, judge};
 use super::held::Entry;
 use super::lanes::{Lanes, Place};
-use super::producer::{Outgoing, Producer};
-use crate::handoff::Batch;
+use super::producer::{Partition, Producer};
+use crate::handoff::{Batch, TopicId};
 
 /// Records gathered from several batches before they are sorted and handed over.
 const GATHER_RECORDS: usize = 4096;
@@ -78,11 +78,11 @@ impl Feeder {
         for run in self.sorted.chunk_by(|one, next| one.lane == next.lane) {
             let records = run.iter().map(|pick| {
                 let batch = &gathered[pick.batch as usize];
-                let record = &batch.records()[pick.record as usize];
-                Outgoing { key: batch.key(record), value: batch.value(record), token: record.token }
+                Entry::of(batch, &batch.records()[pick.record as usize]).outgoing()
             });
-            inside += producer
-                .produce(run[0].lane, records, |position, code| refused.push((start + position, code)));
+            inside += producer.produce(partition(run[0].lane), records, |position, code| {
+                refused.push((start + position, code))
+            });
             start += run.len();
         }
         for (position, code) in self.refused.drain(..) {
@@ -134,10 +134,10 @@ impl Feeder {
             let waiting = lanes.waiting(lane);
             let is_trial = lanes.is_on_trial();
             let count = waiting.len().min(if is_trial { 1 } else { RELEASE_RECORDS });
-            let records = waiting.iter().take(count).map(outgoing);
+            let records = waiting.iter().take(count).map(|entry| entry.outgoing());
             self.refused.clear();
-            let inside =
-                producer.produce(lane, records, |position, code| self.refused.push((position, code)));
+            let inside = producer
+                .produce(partition(lane), records, |position, code| self.refused.push((position, code)));
             let full = self.refused.iter().find(|(_, code)| *code == Code::RD_KAFKA_RESP_ERR__QUEUE_FULL);
             let left = full.map_or(count, |(position, _)| *position);
             for (position, code) in self.refused.iter().take_while(|(position, _)| *position < left) {
@@ -157,13 +157,13 @@ impl Feeder {
     }
 }
 
-fn outgoing(entry: Entry<'_>) -> Outgoing<'_> {
-    Outgoing { key: entry.key, value: entry.value, token: entry.token }
+fn partition(lane: u32) -> Partition {
+    Partition { topic: TopicId(0), number: lane }
 }
 
 /// The client library took it not at all: it is certainly not stored.
 fn refuse(accounts: &mut Accounts, entry: Entry<'_>, code: Code) {
     let (outcome, cause) = judge(code, Persistence::Never);
-    accounts.complain(entry.key, outcome, cause);
-    accounts.note(entry.token, entry.key.len() + entry.value.len(), outcome, cause);
+    accounts.complain(entry.key(), outcome, cause);
+    accounts.note(entry.token, entry.shape.accounted_bytes(), outcome, cause);
 }

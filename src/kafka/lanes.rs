@@ -254,7 +254,7 @@ impl Lanes {
 
 fn show_front(held: &Held, show: &mut impl FnMut(Token, usize)) {
     if let Some(entry) = held.front() {
-        show(entry.token, entry.key.len() + entry.value.len());
+        show(entry.token, entry.shape.accounted_bytes());
     }
 }
 

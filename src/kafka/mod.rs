@@ -23,7 +23,7 @@ mod topic;
 mod watch;
 
 pub use client::display as display_bootstrap;
-pub use embedded::EmbeddedBroker;
-pub use options::{Bootstrap, KafkaOptions};
+pub use embedded::{EmbeddedBroker, EmbeddedError};
+pub use options::{Bootstrap, KafkaOptions, Topics};
 pub use property::check_property;
 pub use thread::start;

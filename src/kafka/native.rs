@@ -183,7 +183,9 @@ impl Native {
         *place = unsafe { sys::rd_kafka_topic_new(client, name.as_ptr(), ptr::null_mut()) };
         match place.is_null() {
             false => Ok(()),
-            true => Err(KafkaError::ClientCreation(format!("no handle for topic {}", name.to_string_lossy()))),
+            true => {
+                Err(KafkaError::ClientCreation(format!("no handle for topic {}", name.to_string_lossy())))
+            }
         }
     }
 
@@ -342,7 +344,8 @@ impl Native {
         }
         if topic.is_null() {
             self.messages.clear();
-            (start..start + count).for_each(|position| refused(position, Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC));
+            (start..start + count)
+                .for_each(|position| refused(position, Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC));
             return 0;
         }
         // SAFETY: `topic` is alive (see `Drop`). `messages` holds `count` initialised entries whose pointers
@@ -395,7 +398,8 @@ impl Native {
         let opaque = (CARRIED | place as u64) as usize as *mut c_void;
         type Content = sys::rd_kafka_vu_s__bindgen_ty_1;
         type Memory = sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1;
-        let memory = |bytes: &[u8]| Content { mem: Memory { ptr: bytes.as_ptr() as *mut c_void, size: bytes.len() } };
+        let memory =
+            |bytes: &[u8]| Content { mem: Memory { ptr: bytes.as_ptr() as *mut c_void, size: bytes.len() } };
         let no_memory = Content { mem: Memory { ptr: ptr::null_mut(), size: 0 } };
         let parts = [
             (Kind::RD_KAFKA_VTYPE_RKT, Content { rkt: topic }),

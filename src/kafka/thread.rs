@@ -163,7 +163,13 @@ impl Worker {
         let partitions = self.watch.lanes.count();
         let config =
             client::producer(&self.options, &self.buffer, &self.servers, partitions, self.max_batch_bytes);
-        match Native::new(&config, &self.options.topic, &self.alarm) {
+        let built = Native::new(&config, &self.alarm).and_then(|mut native| {
+            for (id, name) in self.options.topics.iter() {
+                native.add_topic(id, name)?;
+            }
+            Ok(native)
+        });
+        match built {
             Ok(native) => {
                 self.native = Some(native);
                 self.watch.accounts.end.shared.board.producers_built.add(1);

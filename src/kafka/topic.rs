@@ -58,7 +58,7 @@ impl TopicGate {
         let asked_to_stop = stop.clone();
         let thread = thread::Builder::new().name("sluice-topic".into()).spawn(move || {
             let is_stopped = || asked_to_stop.load(SeqCst);
-            look(&options, &servers, &is_stopped, &sender);
+            look(&options, options.topics.names()[0], &servers, &is_stopped, &sender);
             wake();
         })?;
         Ok(Self { answer, stop, thread: Some(thread) })
@@ -80,7 +80,13 @@ impl Drop for TopicGate {
     }
 }
 
-fn look(options: &KafkaOptions, servers: &str, is_stopped: &dyn Fn() -> bool, answer: &Sender<TopicReady>) {
+fn look(
+    options: &KafkaOptions,
+    name: &str,
+    servers: &str,
+    is_stopped: &dyn Fn() -> bool,
+    answer: &Sender<TopicReady>,
+) {
     let mut config = client::common(options, servers);
     config.set("allow.auto.create.topics", "false");
     let admin: AdminClient<DefaultClientContext> = match config.create() {
@@ -94,12 +100,12 @@ fn look(options: &KafkaOptions, servers: &str, is_stopped: &dyn Fn() -> bool, an
     let mut created = false;
     let mut seen_before = None;
     while !is_stopped() {
-        match describe(&admin, &options.topic) {
+        match describe(&admin, name) {
             // The same complete picture twice: every broker asked has heard of the topic.
             Ok(Found::Complete(partitions)) if seen_before == Some(partitions) => {
-                let max_batch_bytes = max_batch_bytes(&admin, options);
+                let max_batch_bytes = max_batch_bytes(&admin, options, name);
                 let max_record_bytes = max_batch_bytes.saturating_sub(FRAMING_BYTES);
-                log::info!(target: "kafka", "topic.ready name={} partitions={partitions} created={created}", options.topic);
+                log::info!(target: "kafka", "topic.ready name={} partitions={partitions} created={created}", name);
                 let _ = answer.send(TopicReady { partitions, max_record_bytes, max_batch_bytes });
                 return;
             }
@@ -109,22 +115,20 @@ fn look(options: &KafkaOptions, servers: &str, is_stopped: &dyn Fn() -> bool, an
             }
             Ok(Found::Leaderless(count)) => {
                 seen_before = None;
-                complain(&mut attempts, || {
-                    format!("topic.waiting name={} leaderless={count}", options.topic)
-                });
+                complain(&mut attempts, || format!("topic.waiting name={} leaderless={count}", name));
             }
             Ok(Found::Absent) => {
                 seen_before = None;
-                match create(&admin, options) {
+                match create(&admin, options, name) {
                     Ok(false) => {}
                     Ok(true) => {
                         created = true;
-                        log::info!(target: "kafka", "topic.created name={} partitions={}", options.topic, options.partitions);
+                        log::info!(target: "kafka", "topic.created name={} partitions={}", name, options.partitions);
                     }
                     Err(reason) => complain(&mut attempts, || {
                         format!(
                             "topic.absent name={} reason={} hint=\"create it, or allow this client to\"",
-                            options.topic,
+                            name,
                             quoted(&reason)
                         )
                     }),
@@ -175,16 +179,16 @@ fn describe(admin: &AdminClient<DefaultClientContext>, name: &str) -> KafkaResul
 }
 
 /// True: made by us. False: somebody else was quicker; it exists, that is all we want.
-fn create(admin: &AdminClient<DefaultClientContext>, options: &KafkaOptions) -> Result<bool, String> {
+fn create(
+    admin: &AdminClient<DefaultClientContext>,
+    options: &KafkaOptions,
+    name: &str,
+) -> Result<bool, String> {
     let min_insync = options.min_insync_replicas.to_string();
-    let topic = NewTopic::new(
-        &options.topic,
-        options.partitions,
-        TopicReplication::Fixed(options.replication_factor),
-    )
-    .set("cleanup.policy", "delete")
-    .set("compression.type", "producer")
-    .set("min.insync.replicas", &min_insync);
+    let topic = NewTopic::new(name, options.partitions, TopicReplication::Fixed(options.replication_factor))
+        .set("cleanup.policy", "delete")
+        .set("compression.type", "producer")
+        .set("min.insync.replicas", &min_insync);
     let asked = AdminOptions::new().request_timeout(Some(5 * QUESTION)).operation_timeout(Some(5 * QUESTION));
     match pollster::block_on(admin.create_topics([&topic], &asked)) {
         Err(error) => Err(error.to_string()),
@@ -198,13 +202,13 @@ fn create(admin: &AdminClient<DefaultClientContext>, options: &KafkaOptions) -> 
 }
 
 /// The largest batch that topic and client both take; the client's limit where the topic's cannot be read.
-fn max_batch_bytes(admin: &AdminClient<DefaultClientContext>, options: &KafkaOptions) -> usize {
+fn max_batch_bytes(admin: &AdminClient<DefaultClientContext>, options: &KafkaOptions, name: &str) -> usize {
     let passed = options.passthrough.iter().find(|(property, _)| property == "message.max.bytes");
     let client = passed.and_then(|(_, value)| value.parse().ok()).unwrap_or(CLIENT_MAX_BYTES);
     let topic = match options.bootstrap {
         // The mock cluster has no admin interface: asking it would only take its time.
         Bootstrap::Embedded => None,
-        Bootstrap::Servers(_) => topic_max_bytes(admin, &options.topic),
+        Bootstrap::Servers(_) => topic_max_bytes(admin, name),
     };
     client.min(topic.unwrap_or(client))
 }

@@ -66,7 +66,7 @@ impl Watch {
             accounts: Accounts::new(end, clock),
             lanes: Lanes::new(buffer.max_records),
             clock,
-            topic: options.topic.clone(),
+            topic: options.topics.names().first().copied().unwrap_or_default().to_owned(),
             idempotence: options.idempotence,
             reading: Reading::default(),
             is_stale: false,
@@ -112,8 +112,7 @@ impl Watch {
                         let (key, size) = (excerpt(delivery.key), delivery.value_len);
                         log::debug!(target: "kafka", "publish.ok key=\"{key}\" size={size}");
                     }
-                    let bytes = delivery.key.len() + delivery.value_len;
-                    self.accounts.note(delivery.token, bytes, outcome, cause);
+                    self.accounts.note(delivery.token, delivery.accounted_bytes, outcome, cause);
                 }
                 self.accounts.book();
                 if stored {

@@ -24,8 +24,23 @@ pub enum Session {
 }
 
 impl Session {
+    /// The listener's name in logs.
+    pub fn component(&self) -> &'static str {
+        match self {
+            Self::Tcp(_) => "tcp",
+            Self::Http(_) => "http",
+            Self::Admin(_) => "health",
+        }
+    }
+
     /// Shows a sender's session what was read. Admin connections have their own way.
-    pub fn receive(&mut self, input: &[u8], eof: bool, address: (u32, u16), intake: &mut Intake<'_>) -> Progress {
+    pub fn receive(
+        &mut self,
+        input: &[u8],
+        eof: bool,
+        address: (u32, u16),
+        intake: &mut Intake<'_>,
+    ) -> Progress {
         match self {
             Self::Tcp(session) => session.receive(input, eof, address, intake),
             Self::Http(session) => session.receive(input, eof, address, intake),

@@ -167,6 +167,7 @@ impl Desk {
                 now,
                 max_record_bytes: &self.max_record_bytes,
                 web: &mut self.web,
+                component: session.component(),
                 peer,
             };
             let Progress { consumed: more, stop } =

@@ -21,7 +21,7 @@ use super::stream::Stream;
 use super::table::Table;
 use crate::handoff::{Cause, HOST_SLOT, PollEnd, Receipt, Report};
 use crate::pipeline::ValueFormat;
-use crate::session::{AdminSession, AdminView, HttpOptions, Now, Stop, TcpOptions, TcpSession, Web};
+use crate::session::{HttpOptions, Now, Stop, TcpOptions, TcpSession, Web};
 
 pub use stats::HubStats;
 
@@ -321,6 +321,8 @@ impl<S: Stream> Hub<S> {
                 self.block();
                 return false;
             }
+            // Only HTTP sessions ask for a page.
+            After::Stopped(Stop::View) => {}
             After::Stopped(Stop::Lane) => {
                 conn.wait = Wait::Lane;
                 self.lane_waiting.push(slot);

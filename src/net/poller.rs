@@ -268,7 +268,9 @@ impl Poller {
             for _ in 0..Listener::turn_size() {
                 let allowed = self.may_accept();
                 let listener = if is_http { &mut self.http } else { &mut self.tcp };
-                let Some(listener) = listener.as_mut().filter(|l| allowed && l.wants_turn(now.us)) else { break };
+                let Some(listener) = listener.as_mut().filter(|l| allowed && l.wants_turn(now.us)) else {
+                    break;
+                };
                 match listener.accept(now.us) {
                     Accepted::Connection(socket) => {
                         let registry = self.poll.registry();
@@ -353,7 +355,10 @@ impl Poller {
                 }
             }
             Phase::Farewell { until_us } => {
-                match self.hub.tcp_connections() + self.hub.http_connections() == 0 || now.us >= until_us || level >= 2 {
+                match self.hub.tcp_connections() + self.hub.http_connections() == 0
+                    || now.us >= until_us
+                    || level >= 2
+                {
                     true => Phase::Done,
                     false => Phase::Farewell { until_us },
                 }
@@ -373,7 +378,9 @@ impl Poller {
         {
             self.accept_turn(now);
         }
-        for (listener, counts) in [(&mut self.tcp, &mut self.tcp_counts), (&mut self.http, &mut self.http_counts)] {
+        for (listener, counts) in
+            [(&mut self.tcp, &mut self.tcp_counts), (&mut self.http, &mut self.http_counts)]
+        {
             if let Some(mut listener) = listener.take() {
                 *counts = (listener.accepted, listener.errors);
                 let _ = self.poll.registry().deregister(listener.source());
@@ -402,7 +409,8 @@ impl Poller {
 
     fn stats(&self) -> HubStats {
         let mut stats = self.hub.stats();
-        let counts = |listener: &Option<Listener>, last| listener.as_ref().map_or(last, |l| (l.accepted, l.errors));
+        let counts =
+            |listener: &Option<Listener>, last| listener.as_ref().map_or(last, |l| (l.accepted, l.errors));
         let (tcp, http) = (counts(&self.tcp, self.tcp_counts), counts(&self.http, self.http_counts));
         (stats.accepted_connections, stats.http_accepted) = (tcp.0, http.0);
         stats.accept_errors = tcp.1 + http.1;

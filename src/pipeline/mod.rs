@@ -3,6 +3,7 @@
 //! A [`Pipeline`] is scratch space and a value format. It never allocates for a record once its buffers have
 //! grown, never reads a clock (`now_ms` is an argument), never logs or counts, and never panics on what a
 //! peer sent. On a rejection `out` is as it was. Its callers are the sessions and the library face.
+//! Bodies of HTTP requests are [`events`]' (feature `http`).
 //!
 //! What is accepted (S0-R2, S0-R3), where the source leaves room:
 //! - Integers are exact: no fraction, exponent or quotes. `-0` is 0. An integer too large for 64 bits is out
@@ -17,6 +18,8 @@
 //!   wrong type or a number outside its range; then what is missing, then lengths, lb first.
 
 mod encode;
+#[cfg(feature = "http")]
+pub mod events;
 mod json;
 mod options;
 mod scan;

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::http::Page;
 use crate::wire::http1::{self, Fault, HEADERS_MAX, Head, HeaderSlots, Limits, Method, Parsed, Response};
 
 /// Bytes of unwritten answers at which no further request is taken. One answer may exceed it by its own size.
@@ -117,6 +118,18 @@ impl AdminSession {
             }
         }
         (200, TEXT)
+    }
+}
+
+/// What an HTTP listener shows of the gateway; status and content type.
+pub(super) fn page(page: Page, view: &dyn AdminView, body: &mut String) -> (u16, &'static str) {
+    match page {
+        Page::Health => (probe(view.health(body)), JSON),
+        Page::Ready => (probe(view.ready(body)), JSON),
+        Page::Metrics => {
+            view.metrics(body);
+            (200, METRICS)
+        }
     }
 }
 

@@ -2,9 +2,12 @@
 
 use std::fmt::Display;
 
+use super::http::HttpOptions;
+use super::ids::Ids;
 use crate::event::{Rejection, excerpt};
 use crate::handoff::{Batch, LaneView, Record, Room, Shape, Tally, Token, TopicId};
 use crate::metrics::Throttle;
+use crate::pipeline::events::{EventFault, EventId, EventRecord};
 use crate::pipeline::{Encoded, Pipeline};
 
 /// Where score updates go, from TCP and from an embedding host.
@@ -55,14 +58,21 @@ impl Rejects {
         for (kind, suppressed) in self.throttle.drain_suppressed(now_ms) {
             if let Some(rejection) = Rejection::all().find(|rejection| rejection.index() == kind) {
                 let (event, reason) = (rejection.log_event(), rejection.code());
-                log::warn!(target: "tcp", "{event} suppressed={suppressed} reason={reason}");
+                log::warn!(target: "net", "{event} suppressed={suppressed} reason={reason}");
             }
         }
     }
 
-    fn note(&mut self, rejection: Rejection, head: &[u8], peer: &dyn Display, now: Now) {
+    fn note(
+        &mut self,
+        rejection: Rejection,
+        head: &[u8],
+        peer: &dyn Display,
+        component: &'static str,
+        now: Now,
+    ) {
         self.counts[rejection.index()] += 1;
-        if !log::log_enabled!(target: "tcp", log::Level::Warn)
+        if !log::log_enabled!(target: component, log::Level::Warn)
             || !self.throttle.allow(rejection.index(), now.us / 1000)
         {
             return;
@@ -71,9 +81,9 @@ impl Rejects {
         let field = rejection.field().map_or("-", |field| field.name());
         if self.excerpts {
             let bytes = excerpt(head);
-            log::warn!(target: "tcp", "{event} peer={peer} field={field} reason={reason} bytes=\"{bytes}\"");
+            log::warn!(target: component, "{event} peer={peer} field={field} reason={reason} bytes=\"{bytes}\"");
         } else {
-            log::warn!(target: "tcp", "{event} peer={peer} field={field} reason={reason}");
+            log::warn!(target: component, "{event} peer={peer} field={field} reason={reason}");
         }
     }
 }
@@ -94,6 +104,8 @@ pub struct Intake<'a> {
     /// What an HTTP session needs beside.
     pub web: &'a mut Web,
     pub peer: &'a dyn Display,
+    /// Which listener's, for the log.
+    pub component: &'static str,
 }
 
 /// Seconds to ask an overloaded sender to wait while nothing drains.
@@ -184,14 +196,14 @@ impl Intake<'_> {
         let record = encode(event, self.batch.arena()).map_err(|fault| self.refuse_event(fault, event))?;
         let shape = Shape {
             topic,
-            key_len: record.key_len,
+            key_len: record.has_key.then_some(record.key_len),
             value_len: record.value_len,
             headers_len: record.headers_len,
             patience,
         };
         if shape.len() > self.limit_of(topic) {
             self.batch.arena().truncate(before);
-            return Err(self.refuse_event(EventFault::record_too_large(), event));
+            return Err(self.refuse_event(Rejection::RecordTooLarge, event));
         }
         let taken = self.batch.commit(token, shape, self.now.us);
         if !self.lanes.takes(&taken) {
@@ -211,7 +223,7 @@ impl Intake<'_> {
 
     /// Counts an event that is refused.
     pub fn refuse_event(&mut self, fault: EventFault, head: &[u8]) -> EventRefusal {
-        self.refuse(fault.rejection(), head);
+        self.refuse(fault, head);
         EventRefusal::Fault(fault)
     }
 
@@ -241,7 +253,7 @@ impl Intake<'_> {
     pub fn refuse(&mut self, rejection: Rejection, head: &[u8]) -> Taken {
         self.tally.accepted += 1;
         self.tally.rejected += 1;
-        self.rejects.note(rejection, head, self.peer, self.now);
+        self.rejects.note(rejection, head, self.peer, self.component, self.now);
         Taken::Rejected(rejection)
     }
 }

@@ -34,7 +34,8 @@ impl<S: Stream> Hub<S> {
 
     /// Whether every sender has been read to its end.
     pub fn is_read_out(&self) -> bool {
-        let still_read = |wait| matches!(wait, Wait::Bytes | Wait::Turn | Wait::Lane | Wait::Answers | Wait::View);
+        let still_read =
+            |wait| matches!(wait, Wait::Bytes | Wait::Turn | Wait::Lane | Wait::Answers | Wait::View);
         !self.table.iter().any(|(_, conn)| !conn.is_admin() && still_read(conn.wait))
     }
 

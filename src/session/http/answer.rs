@@ -5,9 +5,9 @@
 use std::fmt::Write as _;
 
 use super::exchange::{Fate, Item, Manner, Taken};
-use crate::event::Outcome;
+use crate::event::{Field, Outcome};
 use crate::handoff::Cause;
-use crate::pipeline::events::{EventId, Route};
+use crate::pipeline::events::{self, EventFault, EventId, Route};
 use crate::wire::http1::Response;
 
 const JSON: &str = "application/json";
@@ -78,8 +78,8 @@ pub(super) fn respond(
     manner: Manner,
     out: &mut Vec<u8>,
 ) {
-    let Manner { keep_alive, head_only } = manner;
-    Response { status, content_type, headers, body, keep_alive, head_only }.write(out);
+    let Manner { keep_alive, head_only, http10 } = manner;
+    Response { status, content_type, headers, body, keep_alive, head_only, http10 }.write(out);
 }
 
 /// Appends the answer to a request whose events have all come to an end that its sender is to hear of.
@@ -167,18 +167,16 @@ fn batch(taken: &Taken, retry_after: u32, out: &mut Vec<u8>) {
 /// What to say of an event that is not stored, or not known to be.
 fn problem_of(fate: Fate) -> Problem<'static> {
     match fate {
-        Fate::Refused(fault) => Problem {
-            outcome: Some("not_stored"),
-            pointer: fault.pointer(),
-            ..Problem::of(fault.status(), fault.code(), fault.detail())
-        },
+        Fate::Refused(fault) => of_fault(fault),
         Fate::NoRoom => Problem {
             outcome: Some("not_stored"),
             retryable: true,
             ..Problem::of(503, "overloaded", "the buffer is full: try again later")
         },
         Fate::Ended { outcome: Outcome::Unknown, cause } => unknown(cause.code(), cause.detail()),
-        Fate::OutOfTime => unknown("TIMEOUT", "Kafka had not confirmed it when the time was over; it may be stored"),
+        Fate::OutOfTime => {
+            unknown("TIMEOUT", "Kafka had not confirmed it when the time was over; it may be stored")
+        }
         Fate::Ended { outcome: Outcome::Rejected, cause } => Problem {
             outcome: Some("not_stored"),
             ..Problem::of(if cause == Cause::TooLarge { 413 } else { 422 }, cause.code(), cause.detail())
@@ -189,6 +187,15 @@ fn problem_of(fate: Fate) -> Problem<'static> {
             ..Problem::of(503, cause.code(), cause.detail())
         },
         Fate::Open | Fate::Queued => unknown("OPEN", "its end is not known"),
+    }
+}
+
+/// A broken rule.
+pub(super) fn of_fault(fault: EventFault) -> Problem<'static> {
+    Problem {
+        outcome: Some("not_stored"),
+        pointer: fault.field().and_then(Field::pointer),
+        ..Problem::of(events::status(fault), fault.code(), fault.detail())
     }
 }
 

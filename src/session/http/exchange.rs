@@ -35,6 +35,7 @@ pub(super) struct Item {
 pub(super) struct Manner {
     pub keep_alive: bool,
     pub head_only: bool,
+    pub http10: bool,
 }
 
 /// A request's events, and when its sender has waited long enough.
@@ -57,7 +58,9 @@ impl Taken {
     /// Notes the end of one item; false if it was not open.
     pub fn settle(&mut self, number: u64, outcome: Outcome, cause: Cause) -> bool {
         let index = number.wrapping_sub(self.first) as usize;
-        let Some(item) = self.items.get_mut(index).filter(|item| item.fate == Fate::Open) else { return false };
+        let Some(item) = self.items.get_mut(index).filter(|item| item.fate == Fate::Open) else {
+            return false;
+        };
         item.fate = Fate::Ended { outcome, cause };
         self.open -= 1;
         true

@@ -21,10 +21,9 @@ pub use request::Page;
 use super::admin::{AdminView, OUT_BYTES_MAX};
 use super::intake::{EventRefusal, Intake, Now};
 use super::tcp::{Progress, Stop};
-use crate::event::Outcome;
 use crate::handoff::{Address, PATIENCE_US, Receipt, Token};
-use crate::pipeline::events::{self, Circumstances, EventFault, Route};
-use crate::wire::http1::{self, Chunked, Coding, Fault, Framing, Limits, Parsed};
+use crate::pipeline::events::{self, Circumstances, IdempotencyKey, Moment, Route};
+use crate::wire::http1::{self, Chunked, Coding, Fault, Framing, HEADERS_MAX, HeaderSlots, Limits, Parsed};
 use answer::Problem;
 use exchange::{Fate, Item, Manner, Taken};
 use request::{Asked, Post, Refusal};
@@ -36,7 +35,7 @@ const AWAY_TIMES: u64 = 4;
 /// The Kafka thread takes a record out within this time after its deadline; only then does silence mean that the
 /// client library has it.
 const GRACE_US: u64 = 200_000;
-const LIMITS: Limits = Limits { head_bytes: 16 << 10, headers: 64 };
+const LIMITS: Limits = Limits { head_bytes: 16 << 10, headers: HEADERS_MAX };
 
 /// What the session expects next.
 enum Stage {
@@ -167,7 +166,8 @@ impl HttpSession {
         address: (u32, u16),
         intake: &mut Intake<'_>,
     ) -> (usize, bool) {
-        let (head, length) = match http1::parse_head(input, &LIMITS) {
+        let mut slots = HeaderSlots::new();
+        let (head, length) = match http1::parse_head(input, &LIMITS, &mut slots) {
             Ok(Parsed::Complete(head, length)) => (head, length),
             Ok(Parsed::Partial) => {
                 if eof && !input.trim_ascii().is_empty() {
@@ -186,7 +186,8 @@ impl HttpSession {
         (self.since_us, self.head_since_us) = (intake.now.us, 0);
         let keep_alive = head.keep_alive && !self.closing;
         self.closing |= !keep_alive;
-        let manner = Manner { keep_alive, head_only: head.method == http1::Method::Head };
+        let manner =
+            Manner { keep_alive, head_only: head.method == http1::Method::Head, http10: head.http10 };
         let rest = &input[length..];
         let asked = request::read(&head, &self.options, self.metrics_path.as_deref());
         let mut post = match asked {
@@ -265,7 +266,9 @@ impl HttpSession {
     /// What can be refused before the body is read.
     fn door(&self, framing: &Framing, intake: &Intake<'_>) -> Option<Problem<'static>> {
         match framing {
-            Framing::None => Some(Problem::of(411, "length_required", "the request needs Content-Length or chunks")),
+            Framing::None => {
+                Some(Problem::of(411, "length_required", "the request needs Content-Length or chunks"))
+            }
             Framing::Length(bytes) if *bytes > self.options.max_body_bytes as u64 => Some(too_large()),
             _ if !intake.room.is_open() => Some(Problem {
                 retryable: true,
@@ -314,7 +317,9 @@ impl HttpSession {
         if !done {
             return (used, false);
         }
-        let Stage::Body(incoming) = std::mem::replace(&mut self.stage, Stage::Head) else { return (used, false) };
+        let Stage::Body(incoming) = std::mem::replace(&mut self.stage, Stage::Head) else {
+            return (used, false);
+        };
         intake.web.body_room += incoming.reserved;
         self.take(&incoming.post, &incoming.bytes, address, intake);
         self.after_request();
@@ -332,7 +337,8 @@ impl HttpSession {
             }
             Framed::Chunked(chunked) => {
                 let most = self.options.max_body_bytes as u64 * AWAY_TIMES;
-                match chunked.skip(input, most) {
+                let mut nowhere = Vec::new();
+                match chunked.decode(input, &mut nowhere, most as usize) {
                     Ok(step) => (step.consumed, step.done),
                     Err(_) => {
                         self.closing = true;
@@ -378,7 +384,8 @@ impl HttpSession {
             Coding::Identity => Ok(body),
             coding => {
                 inflated.clear();
-                http1::inflate(coding, body, &mut inflated, self.options.max_body_bytes).map(|()| &inflated[..])
+                http1::inflate(coding, body, &mut inflated, self.options.max_body_bytes)
+                    .map(|()| &inflated[..])
             }
         };
         match result {
@@ -391,11 +398,10 @@ impl HttpSession {
     fn take_plain(&mut self, post: &Post, body: &[u8], address: (u32, u16), intake: &mut Intake<'_>) {
         let options = self.options.clone();
         let options = match post.route {
-            Route::Events => options.events.as_ref(),
-            Route::PlayerEvents => options.player_events.as_ref(),
+            Route::Events => &options.events,
+            Route::PlayerEvents => &options.player_events,
         };
-        let Some(options) = options else { return };
-        let items = match events::items(body, &post.kind, options.rules.max_items) {
+        let items = match events::items(body, post.kind, options.rules.max_items) {
             Ok(items) => items,
             Err(fault) => {
                 intake.refuse_event(fault, body);
@@ -420,11 +426,14 @@ impl HttpSession {
             deadline_us: intake.now.us + post.timeout_us,
         };
         let rules = &options.rules;
-        let patience = if waits { (post.timeout_us / PATIENCE_US).clamp(1, u64::from(u16::MAX)) as u16 } else { 0 };
+        let patience =
+            if waits { (post.timeout_us / PATIENCE_US).clamp(1, u64::from(u16::MAX)) as u16 } else { 0 };
         if !fits {
             intake.turn_away(items.len());
         }
-        for (index, item) in items.iter(body).enumerate() {
+        let moment = Moment::new(intake.now.unix_ms.max(0) as u64 * 1000);
+        let idempotency_key = post.idempotency_key.as_deref().and_then(|key| IdempotencyKey::new(key).ok());
+        for (index, span) in items.spans().iter().enumerate() {
             if !fits {
                 taken.items.push(Item { event_id: None, fate: Fate::NoRoom });
                 continue;
@@ -435,15 +444,17 @@ impl HttpSession {
                 false => Token::nobody(intake.now.us),
             };
             let circumstances = Circumstances {
-                now_us: intake.now.unix_us(),
-                fresh: intake.web.ids.fresh(),
-                idempotency_key: post.idempotency_key.as_deref(),
-                index,
+                index: is_batch.then_some(index as u32),
+                idempotency_key,
                 traceparent: post.traceparent.as_deref(),
                 tracestate: post.tracestate.as_deref(),
+                content_type: post.content_type.as_deref(),
+                attributes: &post.attributes,
+                ..Circumstances::new(post.kind, &moment, intake.web.ids.fresh())
             };
+            let item = &body[span.clone()];
             let result = intake.take_event(item, token, options.topic, patience, |item, out| {
-                events::event(post.route, rules, &post.kind, item, &circumstances, out)
+                events::event(post.route, rules, item, &circumstances, out)
             });
             taken.items.push(match result {
                 Ok(event_id) => {
@@ -466,7 +477,7 @@ impl HttpSession {
             Refusal::Http(fault) => {
                 self.refuse(Problem::of(fault.status(), fault.code(), fault.detail()), manner, &[]);
             }
-            Refusal::Event(fault) => self.refuse(of_fault(fault), manner, &[]),
+            Refusal::Event(fault) => self.refuse(answer::of_fault(fault), manner, &[]),
             Refusal::NotFound => {
                 let detail = "no such path; POST /events and POST /api/v1/events take events";
                 self.refuse(Problem::of(404, "not_found", detail), manner, &[]);
@@ -492,7 +503,7 @@ impl HttpSession {
     }
 
     fn refuse_and_close_with(&mut self, problem: Problem<'_>) {
-        self.refuse(problem, Manner { keep_alive: false, head_only: false }, &[]);
+        self.refuse(problem, Manner { keep_alive: false, head_only: false, http10: false }, &[]);
         self.closing = true;
         self.stage = Stage::Over;
     }
@@ -533,8 +544,10 @@ impl HttpSession {
         let behind = (self.next % modulus + modulus - u64::from(receipt.to.sequence)) % modulus;
         let number = self.next.checked_sub(behind)?;
         let found = self.answers.iter_mut().find_map(|answer| match answer {
-            Answer::Waiting(taken) if taken.settle(number, receipt.outcome, receipt.cause) => Some(taken.accepted_us),
-            _ => None,
+            Answer::Waiting(taken) => {
+                taken.settle(number, receipt.outcome, receipt.cause).then_some(taken.accepted_us)
+            }
+            Answer::Ready(_) => None,
         });
         self.ripen();
         found.map(|accepted_us| now_us.saturating_sub(accepted_us))
@@ -605,7 +618,9 @@ impl HttpSession {
     pub fn on_time(&mut self, now_us: u64, body_room: &mut usize) -> bool {
         for answer in &mut self.answers {
             match answer {
-                Answer::Waiting(taken) if taken.open > 0 && now_us >= taken.deadline_us + GRACE_US => taken.give_up(),
+                Answer::Waiting(taken) if taken.open > 0 && now_us >= taken.deadline_us + GRACE_US => {
+                    taken.give_up()
+                }
                 _ => {}
             }
         }
@@ -615,7 +630,11 @@ impl HttpSession {
         }
         match self.stage {
             Stage::Head if self.head_since_us == 0 => return self.ready.is_empty(),
-            Stage::Head => self.refuse_and_close_with(Problem::of(408, "head_too_slow", "the request head took too long")),
+            Stage::Head => self.refuse_and_close_with(Problem::of(
+                408,
+                "head_too_slow",
+                "the request head took too long",
+            )),
             Stage::Body(_) => {
                 self.release_body(body_room);
                 self.refuse_and_close_with(Problem::of(408, "body_too_slow", "the body took too long"));
@@ -645,12 +664,4 @@ impl HttpSession {
 
 fn too_large() -> Problem<'static> {
     Problem::of(413, "body_too_large", "the body is larger than HTTP_MAX_BODY_BYTES")
-}
-
-fn of_fault(fault: EventFault) -> Problem<'static> {
-    Problem {
-        outcome: Some(Outcome::NotStored.name()),
-        pointer: fault.pointer(),
-        ..Problem::of(fault.status(), fault.code(), fault.detail())
-    }
 }

@@ -1,15 +1,14 @@
 //! What a request's head asks for: the route, when to answer, how the body is to be read.
 
-use crate::pipeline::events::{self, BodyKind, EventFault, Route};
+use crate::event::headers;
+use crate::pipeline::events::{self, BodyKind, EventFault, IdempotencyKey, Route};
 use crate::wire::http1::{self, Coding, Fault, Head, Method};
 
 use super::exchange::Manner;
 use super::options::{Ack, HttpOptions, RouteOptions};
 
-/// Longest Idempotency-Key, in bytes.
-const KEY_BYTES_MAX: usize = 255;
-/// Longest traceparent and tracestate that are passed on, in bytes.
-const TRACE_BYTES_MAX: usize = 512;
+/// Attributes of a CloudEvent in headers, names and values together, in bytes.
+const ATTRIBUTES_BYTES_MAX: usize = 16 << 10;
 
 /// A page of the gateway's own, served beside the routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,9 +35,14 @@ pub(super) struct Post {
     pub timeout_us: u64,
     pub kind: BodyKind,
     pub coding: Coding,
-    pub idempotency_key: Option<Box<str>>,
+    /// Checked: an [`IdempotencyKey`].
+    pub idempotency_key: Option<Box<[u8]>>,
     pub traceparent: Option<Box<[u8]>>,
     pub tracestate: Option<Box<[u8]>>,
+    /// Of a CloudEvent in binary form alone.
+    pub content_type: Option<Box<[u8]>>,
+    /// Its `ce-*` headers, as `event::headers` writes them.
+    pub attributes: Vec<u8>,
 }
 
 /// Why a head is refused.
@@ -87,11 +91,10 @@ pub(super) fn read(
         };
     }
     let (route, route_options) = match head.path {
-        "/events" => (Route::Events, options.events.as_ref()),
-        "/api/v1/events" => (Route::PlayerEvents, options.player_events.as_ref()),
+        "/events" => (Route::Events, &options.events),
+        "/api/v1/events" => (Route::PlayerEvents, &options.player_events),
         _ => return Err(Refusal::NotFound),
     };
-    let route_options = route_options.ok_or(Refusal::NotFound)?;
     match head.method {
         Method::Post => Ok(Asked::Events(Box::new(post(head, route, route_options)?))),
         Method::Options => Ok(Asked::Allowed(FOR_EVENTS)),
@@ -119,27 +122,26 @@ fn post(head: &Head<'_>, route: Route, options: &RouteOptions) -> Result<Post, R
             timeout_us = timeout_us.min(timeout_of(&value)?);
         }
     }
-    let coding = match head.header("content-encoding") {
-        None => Coding::Identity,
-        Some(value) => Coding::parse(value)?,
-    };
-    let own = |name, longest| {
-        let value = head.header(name).filter(|value| value.len() <= longest);
-        value.map(Box::<[u8]>::from)
-    };
+    let own = |name| head.header(name).map(Box::<[u8]>::from);
+    let kind =
+        events::body_kind(route, head.header("content-type"), head.header("ce-specversion").is_some())?;
+    let is_binary = kind == BodyKind::CloudBinary;
+    let idempotency_key = own("idempotency-key");
+    if let Some(key) = &idempotency_key {
+        IdempotencyKey::new(key)?;
+    }
     Ok(Post {
         route,
-        manner: Manner { keep_alive: head.keep_alive, head_only: false },
+        manner: Manner { keep_alive: head.keep_alive, head_only: false, http10: head.http10 },
         ack,
         timeout_us,
-        kind: events::body_kind(route, head.headers())?,
-        coding,
-        idempotency_key: match head.header("idempotency-key") {
-            None => None,
-            Some(value) => Some(key_of(value)?),
-        },
-        traceparent: own("traceparent", TRACE_BYTES_MAX),
-        tracestate: own("tracestate", TRACE_BYTES_MAX),
+        kind,
+        coding: Coding::of(head)?,
+        idempotency_key,
+        traceparent: own("traceparent"),
+        tracestate: own("tracestate"),
+        content_type: own("content-type").filter(|_| is_binary),
+        attributes: if is_binary { attributes(head) } else { Vec::new() },
     })
 }
 
@@ -163,11 +165,14 @@ fn timeout_of(value: &str) -> Result<u64, Refusal> {
         .ok_or(Refusal::Parameter("timeout", "timeout must be a time such as 250ms or 5s"))
 }
 
-/// Visible ASCII, as header values are; a structured string's quotes are taken off.
-fn key_of(value: &[u8]) -> Result<Box<str>, Refusal> {
-    let text = std::str::from_utf8(value).ok().map(|text| text.trim_matches('"'));
-    text.filter(|text| !text.is_empty() && text.len() <= KEY_BYTES_MAX)
-        .filter(|text| text.bytes().all(|byte| (0x20..0x7f).contains(&byte)))
-        .map(Box::from)
-        .ok_or(Refusal::Parameter("Idempotency-Key", "Idempotency-Key must be 1 to 255 visible ASCII characters"))
+/// The attributes of a CloudEvent in binary form, as far as they fit; one that is required and missing is refused later.
+fn attributes(head: &Head<'_>) -> Vec<u8> {
+    let mut attributes = Vec::new();
+    for (name, value) in head.headers() {
+        let is_one = name.get(..3).is_some_and(|prefix| prefix.eq_ignore_ascii_case("ce-"));
+        if is_one && attributes.len() + name.len() + value.len() <= ATTRIBUTES_BYTES_MAX {
+            headers::push(&mut attributes, &name.to_ascii_lowercase(), value);
+        }
+    }
+    attributes
 }
