@@ -192,7 +192,7 @@ fn relations() {
     let apart =
         [("GATEWAY_LISTEN_ADDR", "127.0.0.2"), ("HEALTH_LISTEN_ADDR", "127.0.0.1"), ("HEALTH_PORT", "7000")];
     good(&apart);
-    one_fault(&[("METRICS_PATH", "/ready")], "METRICS_PATH", "other than /health and /ready");
+    one_fault(&[("METRICS_PATH", "/ready")], "METRICS_PATH", "other than /, /health, /ready");
     one_fault(
         &[("KAFKA_MIN_INSYNC_REPLICAS", "2")],
         "KAFKA_MIN_INSYNC_REPLICAS",

@@ -1,4 +1,4 @@
-//! One peer's conversation with the health listener: `/health`, `/ready`, metrics, `/state`.
+//! One peer's conversation with the health listener: `/health`, `/ready`, metrics, `/state`, the status page.
 //!
 //! Owns the routes and when the connection ends. Sans-IO: bytes come in, answers are appended to a buffer of the
 //! caller's, and what the gateway knows is asked through [`AdminView`]; no socket, no clock. Answers leave in the
@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::page;
 use crate::wire::http1::{self, Fault, Method, Parsed, Request, Response};
 
 /// Bytes of unwritten answers at which no further request is taken. One answer may exceed it by its own size.
@@ -15,6 +16,10 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const PROBLEM: &str = "application/problem+json";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
+
+/// Pages of every configuration; METRICS_PATH is another.
+pub const ADMIN_PATHS: [&str; 5] = ["/", "/health", "/ready", "/state", "/status.json"];
 
 /// What the gateway tells about itself. Each method appends to `body`, and keeps it bounded.
 pub trait AdminView {
@@ -26,6 +31,8 @@ pub trait AdminView {
     fn metrics(&self, body: &mut String);
     /// State dump for a person: connections, who is paused and why, lanes, in flight (G7).
     fn state(&self, body: &mut String);
+    /// JSON with the numbers of the status page.
+    fn status(&self, body: &mut String);
 }
 
 /// One connection of the health listener.
@@ -78,25 +85,34 @@ impl AdminSession {
         let mut body = String::new();
         let (status, content_type) = self.route(request, view, &mut body);
         let head_only = request.method == Method::Head;
-        Response { status, content_type, body: &body, keep_alive: request.keep_alive, head_only }.write(out);
+        let headers = if content_type == HTML { page::HEADERS } else { page::NOSNIFF };
+        Response { status, content_type, headers, body: &body, keep_alive: request.keep_alive, head_only }
+            .write(out);
         self.finished = !request.keep_alive;
     }
 
     /// Fills the body; returns status and content type.
     fn route(&self, request: &Request<'_>, view: &dyn AdminView, body: &mut String) -> (u16, &'static str) {
         let metrics_path = self.metrics_path.as_deref();
-        let known = matches!(request.path, "/" | "/health" | "/ready" | "/state");
-        if !known && metrics_path != Some(request.path) {
+        if !ADMIN_PATHS.contains(&request.path) && metrics_path != Some(request.path) {
             return problem(404, "no such page; / lists those that there are", body);
         }
         if request.method == Method::Other {
             return problem(405, "only GET and HEAD are served here", body);
         }
         match request.path {
+            "/" if request.accepts_html => {
+                body.push_str(page::HTML);
+                return (200, HTML);
+            }
             "/" => index(metrics_path, body),
             "/health" => return (probe(view.health(body)), JSON),
             "/ready" => return (probe(view.ready(body)), JSON),
             "/state" => view.state(body),
+            "/status.json" => {
+                view.status(body);
+                return (200, JSON);
+            }
             _ => {
                 view.metrics(body);
                 return (200, METRICS);
@@ -113,6 +129,7 @@ fn probe(good: bool) -> u16 {
 fn index(metrics_path: Option<&str>, body: &mut String) {
     body.push_str("/health  is the process alive\n/ready   may traffic come\n");
     body.push_str("/state   who is paused and why, for reading\n");
+    body.push_str("/status.json  the numbers of the status page, which a browser gets here\n");
     if let Some(path) = metrics_path {
         body.push_str(path);
         body.push_str("  for Prometheus\n");
@@ -123,7 +140,8 @@ fn index(metrics_path: Option<&str>, body: &mut String) {
 fn refuse(fault: Fault, out: &mut Vec<u8>) {
     let mut body = String::new();
     let (status, content_type) = problem(fault.status(), fault.detail(), &mut body);
-    Response { status, content_type, body: &body, keep_alive: false, head_only: false }.write(out);
+    let headers = page::NOSNIFF;
+    Response { status, content_type, headers, body: &body, keep_alive: false, head_only: false }.write(out);
 }
 
 /// RFC 9457 body. `detail` is one of our own sentences and needs no escaping.

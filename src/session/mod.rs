@@ -7,9 +7,10 @@ mod admin;
 mod answers;
 mod intake;
 mod options;
+mod page;
 mod tcp;
 
-pub use admin::{AdminSession, AdminView, OUT_BYTES_MAX};
+pub use admin::{ADMIN_PATHS, AdminSession, AdminView, OUT_BYTES_MAX};
 pub use answers::{ANSWER_BYTES, FREE_ANSWERS};
 pub use intake::{Intake, Now, Rejects, Taken};
 pub use options::{Framing, TcpOptions};

@@ -32,6 +32,8 @@ pub struct Request<'i> {
     pub path: &'i str,
     /// Whether another request may follow on the connection.
     pub keep_alive: bool,
+    /// Whether HTML is asked for by name: a browser's `Accept`, not the `*/*` of other clients.
+    pub accepts_html: bool,
 }
 
 /// What the bytes so far are.
@@ -123,7 +125,12 @@ fn request<'i>(head: &httparse::Request<'_, 'i>) -> Result<Request<'i>, Fault> {
         "HEAD" => Method::Head,
         _ => Method::Other,
     };
-    Ok(Request { method, path: path_of(target, method)?, keep_alive: version == 1 && !fields.close })
+    Ok(Request {
+        method,
+        path: path_of(target, method)?,
+        keep_alive: version == 1 && !fields.close,
+        accepts_html: fields.html,
+    })
 }
 
 /// The header fields that decide where a request ends and what follows.
@@ -133,6 +140,7 @@ struct Fields {
     close: bool,
     content_length: Option<u64>,
     transfer_coded: bool,
+    html: bool,
 }
 
 impl Fields {
@@ -145,6 +153,8 @@ impl Fields {
             } else if is("connection") {
                 fields.close |=
                     header.value.split(|&b| b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"close"));
+            } else if is("accept") {
+                fields.html |= header.value.split(|&b| b == b',').any(is_html);
             } else if is("content-length")
                 && fields.content_length.replace(length_of(header.value)?).is_some()
             {
@@ -161,6 +171,17 @@ impl Fields {
         }
         Ok(fields)
     }
+}
+
+/// Whether a member of `Accept` is text/html; a weight of 0 is a refusal (RFC 9110 12.5.1).
+fn is_html(member: &[u8]) -> bool {
+    let mut parts = member.split(|&b| b == b';').map(<[u8]>::trim_ascii);
+    let is_refusal = |part: &[u8]| {
+        part.len() > 2
+            && part[..2].eq_ignore_ascii_case(b"q=")
+            && part[2..].iter().all(|b| matches!(b, b'0' | b'.'))
+    };
+    parts.next().is_some_and(|media| media.eq_ignore_ascii_case(b"text/html")) && !parts.any(is_refusal)
 }
 
 /// Decimal digits and nothing else: no sign, no list, no blank (RFC 9110 8.6).
@@ -190,6 +211,8 @@ fn path_of(target: &str, method: Method) -> Result<&str, Fault> {
 pub struct Response<'b> {
     pub status: u16,
     pub content_type: &'static str,
+    /// Further header lines, each with its CRLF.
+    pub headers: &'static str,
     pub body: &'b str,
     /// Whether the connection stays open after it.
     pub keep_alive: bool,
@@ -200,7 +223,7 @@ pub struct Response<'b> {
 impl Response<'_> {
     /// Appends the response. 405 names the methods that there are, 503 says when to ask again.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let Self { status, content_type, .. } = *self;
+        let Self { status, content_type, headers, .. } = *self;
         let length = self.body.len();
         let connection = if self.keep_alive { "keep-alive" } else { "close" };
         let extra = match status {
@@ -212,7 +235,7 @@ impl Response<'_> {
         let _ = write!(
             out,
             "HTTP/1.1 {status} {}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\
-             Connection: {connection}\r\nCache-Control: no-store\r\n{extra}\r\n",
+             Connection: {connection}\r\nCache-Control: no-store\r\n{extra}{headers}\r\n",
             reason(status),
         );
         if !self.head_only {

@@ -51,8 +51,26 @@ fn good_heads() {
         (b"get / HTTP/1.1\r\nHost: x\r\n\r\n", Other, "/", true),
     ];
     for (input, method, path, keep_alive) in table {
-        assert_eq!(complete(input), Request { method, path, keep_alive });
+        assert_eq!(complete(input), Request { method, path, keep_alive, accepts_html: false });
     }
+}
+
+#[test]
+fn html_is_accepted_by_name_only() {
+    for (accept, html) in [
+        ("text/html", true),
+        ("application/xhtml+xml, Text/HTML;q=0.9,*/*;q=0.8", true),
+        ("*/*", false),
+        ("text/*", false),
+        ("text/htmlx", false),
+        ("text/html;level=1; q=0.0, */*", false),
+        ("", false),
+    ] {
+        let head = format!("GET / HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n\r\n");
+        assert_eq!(complete(head.as_bytes()).accepts_html, html, "{accept}");
+    }
+    let twice = b"GET / HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\nAccept: a/b\r\n\r\n";
+    assert!(complete(twice).accepts_html);
 }
 
 #[test]
@@ -203,7 +221,8 @@ fn outcome_bytewise(input: &[u8]) -> Result<Parsed<'_>, Fault> {
 fn responses_say_their_length_and_whether_the_connection_stays() {
     let write = |status, keep_alive, head_only| {
         let mut out = b"before".to_vec();
-        Response { status, content_type: "text/plain", body: "hé\n", keep_alive, head_only }.write(&mut out);
+        Response { status, content_type: "text/plain", headers: "", body: "hé\n", keep_alive, head_only }
+            .write(&mut out);
         String::from_utf8(out).expect("text")
     };
     assert_eq!(

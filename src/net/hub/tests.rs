@@ -105,6 +105,9 @@ impl AdminView for Page {
     fn state(&self, body: &mut String) {
         body.push_str(&self.0);
     }
+    fn status(&self, body: &mut String) {
+        body.push_str(&self.0);
+    }
 }
 
 struct World {
