@@ -9,7 +9,7 @@ use sluice::kafka::accounts::Accounts;
 use sluice::kafka::errors::Code;
 use sluice::kafka::feeder::Feeder;
 use sluice::kafka::lanes::{Lanes, Layout};
-use sluice::kafka::producer::{Outgoing, Producer};
+use sluice::kafka::producer::{Outgoing, Partition, Producer};
 
 const RECORDS: usize = 800;
 const PARTITIONS: usize = 12;
@@ -26,13 +26,13 @@ struct Swallow(usize);
 impl Producer for Swallow {
     fn produce<'a>(
         &mut self,
-        _: u32,
+        _: Partition,
         records: impl Iterator<Item = Outgoing<'a>>,
         _: impl FnMut(usize, Code),
     ) -> usize {
         let mut count = 0;
         for record in records {
-            self.0 += record.key.len() + record.value.len();
+            self.0 += record.key.map_or(0, <[u8]>::len) + record.value.len();
             count += 1;
         }
         count

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Lints a page of metrics with `promtool check metrics`: from stdin, or from a URL such as
 #   scripts/promlint.sh http://127.0.0.1:7001/metrics
+# With --path it prints where promtool is, for other checks.
 # Prints what promtool finds and exits with its status: 0 clean, 3 lint findings, 1 not parsable; 2 usage;
 # 4 page not fetched; 69 no promtool to be had.
 # Uses the promtool on PATH or in PROMTOOL. Otherwise takes the one file out of Debian's or Ubuntu's package
@@ -41,10 +42,10 @@ fetch() {
 
 case "${1-}" in
 -h | --help)
-    sed -n '2,7s/^# \{0,1\}//p' "$0"
+    sed -n '2,8s/^# \{0,1\}//p' "$0"
     exit 0
     ;;
-'' | http://* | https://*) ;;
+'' | --path | http://* | https://*) ;;
 *)
     echo "promlint: reads stdin or http://host:port/path, not '$1'" >&2
     exit 2
@@ -57,6 +58,10 @@ if [ -z "$promtool" ]; then
     [ -x "$promtool" ] || fetch
 fi
 
+if [ "${1-}" = --path ]; then
+    echo "$promtool"
+    exit 0
+fi
 if [ $# -eq 0 ]; then
     exec "$promtool" check metrics
 fi

@@ -12,15 +12,15 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 
 use sluice::event::Outcome;
-use sluice::handoff::{Bell, BufferOptions, Cause, Clock, Shared, Token, crossing};
+use sluice::handoff::{Bell, BufferOptions, Cause, Clock, Shared, Token, accounted_bytes, crossing};
 use sluice::kafka::accounts::Accounts;
 use sluice::kafka::errors::Code;
 use sluice::kafka::feeder::Feeder;
 use sluice::kafka::lanes::{Lanes, Layout};
-use sluice::kafka::producer::{Outgoing, Producer};
+use sluice::kafka::producer::{Outgoing, Partition, Producer};
 use sluice::net::{Hub, NetOptions, Stream};
 use sluice::pipeline::ValueFormat;
-use sluice::session::{Now, TcpOptions};
+use sluice::session::{Now, TcpOptions, Web};
 
 /// Whose calls are counted at the moment.
 const NOBODY: usize = 0;
@@ -110,12 +110,14 @@ struct Swallowing(Vec<(Token, usize)>);
 impl Producer for Swallowing {
     fn produce<'a>(
         &mut self,
-        _: u32,
+        _: Partition,
         records: impl Iterator<Item = Outgoing<'a>>,
         _: impl FnMut(usize, Code),
     ) -> usize {
         let before = self.0.len();
-        self.0.extend(records.map(|record| (record.token, record.key.len() + record.value.len())));
+        self.0.extend(records.map(|record| {
+            (record.token, accounted_bytes(record.key.map_or(0, <[u8]>::len) + record.value.len(), 0))
+        }));
         self.0.len() - before
     }
 }
@@ -127,7 +129,16 @@ fn one_run(first_line: &str, connections: usize) -> (f64, f64) {
     let shared = Shared::new(BufferOptions { max_records: 10_000, max_bytes: 16 << 20 });
     let (poll_end, kafka_end) = crossing(&shared, Bell::default(), Bell::default());
     let net = NetOptions::default();
-    let mut hub = Hub::new(&net, &TcpOptions::default(), ValueFormat::Protobuf, None, false, poll_end);
+    let mut hub = Hub::new(
+        &net,
+        &TcpOptions::default(),
+        std::sync::Arc::default(),
+        Web::default(),
+        ValueFormat::Protobuf,
+        None,
+        false,
+        poll_end,
+    );
     let mut accounts = Accounts::new(kafka_end, Clock::start());
     let (mut feeder, mut lanes, mut producer) =
         (Feeder::default(), Lanes::new(10_000), Swallowing::default());

@@ -58,6 +58,7 @@ fn every_variable_reaches_its_option() {
         ("MAX_CONNECTIONS", "77"),
         ("KAFKA_BOOTSTRAP_SERVERS", "a:1,b:2"),
         ("KAFKA_TOPIC", "t"),
+        ("HTTP_PORT", "off"),
         ("KAFKA_PARTITIONS", "3"),
         ("KAFKA_REPLICATION_FACTOR", "3"),
         ("KAFKA_MIN_INSYNC_REPLICAS", "2"),
@@ -89,7 +90,7 @@ fn every_variable_reaches_its_option() {
     assert_eq!(gateway.net.max_connections, 77);
     assert_eq!((gateway.net.recv_buffer_bytes, gateway.net.partial_bytes), (8192, 2 << 20));
     assert_eq!(gateway.kafka.bootstrap, Bootstrap::Servers("a:1,b:2".into()));
-    assert_eq!(gateway.kafka.topic, "t");
+    assert_eq!(gateway.kafka.topics.to_string(), "t");
     let numbers =
         (gateway.kafka.partitions, gateway.kafka.replication_factor, gateway.kafka.min_insync_replicas);
     assert_eq!(numbers, (3, 3, 2));
@@ -192,7 +193,7 @@ fn relations() {
     let apart =
         [("GATEWAY_LISTEN_ADDR", "127.0.0.2"), ("HEALTH_LISTEN_ADDR", "127.0.0.1"), ("HEALTH_PORT", "7000")];
     good(&apart);
-    one_fault(&[("METRICS_PATH", "/ready")], "METRICS_PATH", "other than /health and /ready");
+    one_fault(&[("METRICS_PATH", "/ready")], "METRICS_PATH", "other than /, /health, /ready");
     one_fault(
         &[("KAFKA_MIN_INSYNC_REPLICAS", "2")],
         "KAFKA_MIN_INSYNC_REPLICAS",

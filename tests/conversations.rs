@@ -15,7 +15,7 @@ use sluice::handoff::{
 };
 use sluice::net::{Hub, NetOptions};
 use sluice::pipeline::ValueFormat;
-use sluice::session::{Framing, Now, TcpOptions};
+use sluice::session::{Framing, Now, TcpOptions, Web};
 use stream::{Pipe, Wire};
 
 const MAX_LINE: usize = 100;
@@ -40,7 +40,16 @@ impl Stage {
         let net = NetOptions { partial_bytes, ..NetOptions::default() };
         let shared = Shared::new(buffer);
         let (poll_end, kafka) = crossing(&shared, Bell::default(), Bell::default());
-        let mut hub = Hub::new(&net, &tcp, ValueFormat::Json, None, false, poll_end);
+        let mut hub = Hub::new(
+            &net,
+            &tcp,
+            std::sync::Arc::default(),
+            Web::default(),
+            ValueFormat::Json,
+            None,
+            false,
+            poll_end,
+        );
         let wire = Rc::new(RefCell::new(Wire::default()));
         let now = Now { us: 1, unix_ms: 5 };
         let added = hub.add_tcp(Pipe(wire.clone()), now, |_, _, _| Ok::<(), ()>(()));

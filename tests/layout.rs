@@ -58,7 +58,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rlimit", &["gateway/", "cli/bench/"]),
     ("rustix", &["cli/"]),
     ("serde", &["pipeline/events/"]),
-    ("serde_json", &["pipeline/encode.rs", "pipeline/events/", "kafka/", "cli/"]),
+    ("serde_json", &["pipeline/encode.rs", "pipeline/events/", "kafka/", "gateway/status.rs", "cli/"]),
     // The tools end on a signal as well, and some of them run without a gateway.
     ("signal_hook", &["gateway/run.rs", "cli/"]),
     ("simd_json", &["pipeline/"]),

@@ -12,7 +12,7 @@ use sluice::event::{Outcome, Rejection, ScoreUpdate, pb};
 use sluice::gateway::{Gateway, GatewayOptions, RecordError};
 use sluice::handoff::{BufferOptions, Cause};
 use sluice::kafka::embedded::BrokerId;
-use sluice::kafka::{Bootstrap, EmbeddedBroker, KafkaOptions, reader};
+use sluice::kafka::{Bootstrap, EmbeddedBroker, KafkaOptions, Topics, reader};
 use sluice::net::NetOptions;
 use support::{PATIENCE, eventually};
 
@@ -28,7 +28,7 @@ fn options(broker: &EmbeddedBroker) -> GatewayOptions {
         net: NetOptions { tcp: None, health: None, ..NetOptions::default() },
         kafka: KafkaOptions {
             bootstrap: Bootstrap::Servers(broker.bootstrap_servers()),
-            topic: TOPIC.into(),
+            topics: Topics::of(TOPIC),
             ..KafkaOptions::default()
         },
         drain_timeout: Duration::from_secs(1),

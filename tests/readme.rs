@@ -193,9 +193,19 @@ fn files_that_are_named_exist() {
     let mut checked = 0;
     for page in pages() {
         for span in read(&page).split('`').skip(1).step_by(2) {
-            let is_path = ["src/", "tests/", "scripts/", "docs/", "benches/", "examples/", "proto/", "fuzz/"]
-                .iter()
-                .any(|folder| span.starts_with(folder));
+            let is_path = [
+                "src/",
+                "tests/",
+                "scripts/",
+                "docs/",
+                "benches/",
+                "examples/",
+                "proto/",
+                "fuzz/",
+                "deploy/",
+            ]
+            .iter()
+            .any(|folder| span.starts_with(folder));
             if is_path && !span.contains([' ', '*', '<', '{', '\n']) {
                 assert!(root().join(span).exists(), "{}: {span} does not exist", page.display());
                 checked += 1;

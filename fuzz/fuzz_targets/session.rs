@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
 use sluice::event::Outcome;
@@ -16,7 +17,7 @@ use sluice::handoff::{
 };
 use sluice::net::{Hub, NetOptions, Stream};
 use sluice::pipeline::ValueFormat;
-use sluice::session::{Framing, Now, TcpOptions};
+use sluice::session::{Framing, Now, TcpOptions, Web};
 use sluice::wire::ack::{self, Answer};
 
 fuzz_target!(|data: &[u8]| {
@@ -94,7 +95,7 @@ fn converse(framing: Framing, input: &[u8], cuts: &[u8], max_records: usize, is_
     let (poll_end, mut kafka) = crossing(&shared, Bell::default(), Bell::default());
     let net = NetOptions { partial_bytes: if is_tight { 0 } else { 16 << 20 }, ..NetOptions::default() };
     let tcp = TcpOptions { framing, max_line_bytes: 80, max_frame_bytes: 40 };
-    let mut hub = Hub::new(&net, &tcp, ValueFormat::Protobuf, None, false, poll_end);
+    let mut hub = Hub::new(&net, &tcp, Arc::default(), Web::default(), ValueFormat::Protobuf, None, false, poll_end);
     let wire = Rc::new(RefCell::new(Wire::default()));
     let slot = hub.add_tcp(Pipe(wire.clone()), NOW, |_, _, _| Ok::<(), ()>(())).expect("nothing refuses it");
     let mut values = Vec::new();

@@ -33,7 +33,7 @@ const TAIL: &str = "
 - `KAFKA_LINGER_MS` is less than `KAFKA_DELIVERY_TIMEOUT_MS`.
 - `KAFKA_COMPRESSION` is one that was built in (Cargo features `gzip`, `zstd`), TLS and SCRAM need the feature `tls`.
 - `BUFFER_MAX_BYTES` and `TCP_PARTIAL_BYTES` hold at least the longest message, `TCP_RECV_BUFFER_BYTES` twice that.
-- The two listeners have different ports; `METRICS_PATH` is neither `/health` nor `/ready`.
+- The two listeners have different ports; `METRICS_PATH` is none of `/`, `/health`, `/ready`, `/state` and `/status.json`.
 - `MEMORY_LIMIT`, when set, is at least the worst-case sum that `sluice check-config` prints.
 ";
 

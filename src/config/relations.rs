@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use crate::gateway::GatewayOptions;
 use crate::kafka::KafkaOptions;
+use crate::session::ADMIN_PATHS;
 
 use super::fault::{Fault, Warning};
 use super::values::Values;
@@ -76,8 +77,8 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 
 fn metrics_have_their_own_path(values: &Values, options: &GatewayOptions) -> Option<Fault> {
     let path = options.metrics_path.as_deref()?;
-    let taken = values.usable(&["METRICS_PATH"]) && matches!(path, "/health" | "/ready");
-    taken.then(|| values.fault("METRICS_PATH", "a path other than /health and /ready"))
+    let taken = values.usable(&["METRICS_PATH"]) && ADMIN_PATHS.contains(&path);
+    taken.then(|| values.fault("METRICS_PATH", format!("a path other than {}", ADMIN_PATHS.join(", "))))
 }
 
 fn replicas_suffice(values: &Values, kafka: &KafkaOptions) -> Option<Fault> {

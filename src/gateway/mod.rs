@@ -5,6 +5,7 @@
 mod options;
 mod recorder;
 mod run;
+mod status;
 mod view;
 
 use std::fmt;

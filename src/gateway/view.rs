@@ -1,4 +1,4 @@
-//! What the gateway shows of itself: metrics, health, readiness, the state dump.
+//! What the gateway shows of itself: metrics, health, readiness, the state dump, the status page's numbers.
 //!
 //! Owns nothing; puts together what the rooms count. Asked by the poll thread only.
 
@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::thread::JoinHandle;
 
 use super::options::GatewayOptions;
+use super::status;
 use crate::event::Outcome;
 use crate::handoff::{Clock, Shared, lock, unix_ms};
 use crate::metrics::{self, BrokerRtt, ListenerSnapshot, ProcessSnapshot, Snapshot};
@@ -226,5 +227,13 @@ impl AdminView for View<'_> {
 
     fn state(&self, body: &mut String) {
         self.face.state_text(self.stats, body);
+    }
+
+    fn status(&self, body: &mut String) {
+        let mut snapshot = self.face.snapshot(self.stats);
+        snapshot.process = ProcessSnapshot::read();
+        let status = status::status(&snapshot, &self.face.shared.board, self.draining);
+        // Writing to a String cannot fail.
+        let _ = write!(body, "{status}");
     }
 }

@@ -320,7 +320,7 @@ mod tests {
         lanes.apply(&layout(&[1; 5], &[1]));
         assert_eq!(lanes.held_records(), keys.len());
         for index in 0..5 {
-            let found: Vec<_> = lanes.waiting(index).iter().map(|entry| entry.key.to_vec()).collect();
+            let found: Vec<_> = lanes.waiting(index).iter().map(|entry| entry.key().to_vec()).collect();
             assert!(found.iter().all(|key| partition_of(murmur2(key), 5) == index), "{found:?}");
         }
     }

@@ -29,6 +29,12 @@ fn records(count: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
     (0..count).map(|number| (format!("key-{number}").into_bytes(), vec![b'v'; number % 300])).collect()
 }
 
+fn native(config: &ClientConfig, alarm: &Alarm) -> Native {
+    let mut native = Native::new(config, alarm).unwrap();
+    native.add_topic(TopicId(0), "t").unwrap();
+    native
+}
+
 fn produce(native: &mut Native, records: &[(Vec<u8>, Vec<u8>)]) -> (usize, Vec<(usize, Code)>) {
     produce_to(native, 1, records)
 }
@@ -40,10 +46,12 @@ fn produce_to(
 ) -> (usize, Vec<(usize, Code)>) {
     let mut refused = Vec::new();
     let outgoing = records.iter().enumerate().map(|(number, (key, value))| Outgoing {
-        key,
+        key: Some(key.as_slice()),
         value,
+        headers: &[],
         token: Token::nobody(number as u64),
     });
+    let partition = Partition { topic: TopicId(0), number: partition };
     let taken = native.produce(partition, outgoing, |position, code| refused.push((position, code)));
     (taken, refused)
 }
@@ -68,7 +76,7 @@ fn deliveries(native: &mut Native, count: usize) -> Vec<(u64, Code, Vec<u8>, usi
 #[test]
 fn every_record_comes_back_once_with_what_it_carried() {
     let broker = broker();
-    let mut native = Native::new(&config(&broker, &[]), "t", &Alarm::default()).unwrap();
+    let mut native = native(&config(&broker, &[]), &Alarm::default());
     let records = records(3 * REPORTS_A_CALL + 7);
     assert_eq!(produce(&mut native, &records), (records.len(), Vec::new()));
     let mut seen = deliveries(&mut native, records.len());
@@ -84,7 +92,7 @@ fn every_record_comes_back_once_with_what_it_carried() {
 fn refused_records_are_named_and_never_reported() {
     let broker = broker();
     let limits = [("queue.buffering.max.messages", "10"), ("message.max.bytes", "1000")];
-    let mut native = Native::new(&config(&broker, &limits), "t", &Alarm::default()).unwrap();
+    let mut native = native(&config(&broker, &limits), &Alarm::default());
     let mut records = records(15);
     records[3].1 = vec![0; 2000];
     let (taken, refused) = produce(&mut native, &records);
@@ -101,7 +109,7 @@ fn refused_records_are_named_and_never_reported() {
 #[test]
 fn a_partition_that_does_not_exist_refuses_and_keeps_nothing() {
     let broker = broker();
-    let mut native = Native::new(&config(&broker, &[]), "t", &Alarm::default()).unwrap();
+    let mut native = native(&config(&broker, &[]), &Alarm::default());
     let records = records(20);
     produce(&mut native, &records);
     assert_eq!(deliveries(&mut native, 20).len(), 20, "the topic is known now");
@@ -115,7 +123,7 @@ fn a_partition_that_does_not_exist_refuses_and_keeps_nothing() {
 #[test]
 fn purged_records_come_back_with_their_keys() {
     let broker = broker();
-    let mut native = Native::new(&config(&broker, &[]), "t", &Alarm::default()).unwrap();
+    let mut native = native(&config(&broker, &[]), &Alarm::default());
     broker.broker_down(BrokerId::All).unwrap();
     let records = records(2000);
     assert_eq!(produce(&mut native, &records).0, records.len());
@@ -132,7 +140,7 @@ fn purged_records_come_back_with_their_keys() {
 fn statistics_and_errors_are_shown() {
     let broker = broker();
     let statistics = [("statistics.interval.ms", "20")];
-    let mut native = Native::new(&config(&broker, &statistics), "t", &Alarm::default()).unwrap();
+    let mut native = native(&config(&broker, &statistics), &Alarm::default());
     broker.broker_down(BrokerId::All).unwrap();
     let (mut has_statistics, mut has_error, until) = (false, false, Instant::now() + PATIENCE);
     while !(has_statistics && has_error) {
@@ -160,7 +168,7 @@ fn the_alarm_may_ring_at_any_time() {
             }
         });
         for count in [0, 1, 1000] {
-            let mut native = Native::new(&config(&broker, &[]), "t", &alarm).unwrap();
+            let mut native = native(&config(&broker, &[]), &alarm);
             let start = Instant::now();
             while native.poll(60_000, |_| {}) {}
             assert!(start.elapsed() < PATIENCE, "the alarm wakes");
@@ -177,10 +185,10 @@ fn the_alarm_may_ring_at_any_time() {
 fn dropped_with_records_inside() {
     let broker = broker();
     let alarm = Alarm::default();
-    let mut stored = Native::new(&config(&broker, &[]), "t", &alarm).unwrap();
+    let mut stored = native(&config(&broker, &[]), &alarm);
     produce(&mut stored, &records(500));
     deliveries(&mut stored, 1);
-    let mut stuck = Native::new(&config(&broker, &[]), "t", &alarm).unwrap();
+    let mut stuck = native(&config(&broker, &[]), &alarm);
     broker.broker_down(BrokerId::All).unwrap();
     produce(&mut stuck, &records(500));
     let start = Instant::now();

@@ -188,8 +188,14 @@ mod tests {
     /// store up with nothing in it.
     #[test]
     fn a_large_buffer_is_not_kept_for_a_few_bytes() {
-        let mut desk =
-            Desk::new(&NetOptions::default(), &TcpOptions::default(), ValueFormat::default(), true, 0);
+        let mut desk = Desk::new(
+            &NetOptions::default(),
+            &TcpOptions::default(),
+            ValueFormat::default(),
+            true,
+            0,
+            Web::default(),
+        );
         let mut partial = Vec::new();
         desk.keep(&mut partial, 0..READ_BYTES);
         assert_eq!(desk.partial_held(), READ_BYTES);

@@ -1,4 +1,4 @@
-//! One peer's conversation with the health listener: `/health`, `/ready`, metrics, `/state`.
+//! One peer's conversation with the health listener: `/health`, `/ready`, metrics, `/state`, the status page.
 //!
 //! Owns the routes and when the connection ends. Sans-IO: bytes come in, answers are appended to a buffer of the
 //! caller's, and what the gateway knows is asked through [`AdminView`]; no socket, no clock. Answers leave in the
@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::http::Page;
+use super::page;
 use crate::wire::http1::{self, Fault, HEADERS_MAX, Head, HeaderSlots, Limits, Method, Parsed, Response};
 
 /// Bytes of unwritten answers at which no further request is taken. One answer may exceed it by its own size.
@@ -21,6 +22,10 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const PROBLEM: &str = "application/problem+json";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
+
+/// Pages of every configuration; METRICS_PATH is another.
+pub const ADMIN_PATHS: [&str; 5] = ["/", "/health", "/ready", "/state", "/status.json"];
 
 /// What the gateway tells about itself. Each method appends to `body`, and keeps it bounded.
 pub trait AdminView {
@@ -32,6 +37,8 @@ pub trait AdminView {
     fn metrics(&self, body: &mut String);
     /// State dump for a person: connections, who is paused and why, lanes, in flight (G7).
     fn state(&self, body: &mut String);
+    /// JSON with the numbers of the status page.
+    fn status(&self, body: &mut String);
 }
 
 /// One connection of the health listener.
@@ -91,7 +98,9 @@ impl AdminSession {
         let (status, content_type) = self.route(head, view, &mut body);
         let Head { keep_alive, http10, .. } = *head;
         let head_only = head.method == Method::Head;
-        let headers = headers_of(status);
+        let headers =
+            [headers_of(status), if content_type == HTML { page::HEADERS } else { page::NOSNIFF }].concat();
+        let headers = headers.as_slice();
         Response { status, content_type, headers, body: body.as_bytes(), keep_alive, head_only, http10 }
             .write(out);
         self.finished = !keep_alive;
@@ -100,18 +109,25 @@ impl AdminSession {
     /// Fills the body; returns status and content type.
     fn route(&self, head: &Head<'_>, view: &dyn AdminView, body: &mut String) -> (u16, &'static str) {
         let metrics_path = self.metrics_path.as_deref();
-        let known = matches!(head.path, "/" | "/health" | "/ready" | "/state");
-        if !known && metrics_path != Some(head.path) {
+        if !ADMIN_PATHS.contains(&head.path) && metrics_path != Some(head.path) {
             return problem(404, "no such page; / lists those that there are", body);
         }
         if !matches!(head.method, Method::Get | Method::Head) {
             return problem(405, "only GET and HEAD are served here", body);
         }
         match head.path {
+            "/" if http1::accepts_html(head) => {
+                body.push_str(page::HTML);
+                return (200, HTML);
+            }
             "/" => index(metrics_path, body),
             "/health" => return (probe(view.health(body)), JSON),
             "/ready" => return (probe(view.ready(body)), JSON),
             "/state" => view.state(body),
+            "/status.json" => {
+                view.status(body);
+                return (200, JSON);
+            }
             _ => {
                 view.metrics(body);
                 return (200, METRICS);
@@ -140,6 +156,7 @@ fn probe(good: bool) -> u16 {
 fn index(metrics_path: Option<&str>, body: &mut String) {
     body.push_str("/health  is the process alive\n/ready   may traffic come\n");
     body.push_str("/state   who is paused and why, for reading\n");
+    body.push_str("/status.json  the numbers of the status page, which a browser gets here\n");
     if let Some(path) = metrics_path {
         body.push_str(path);
         body.push_str("  for Prometheus\n");
@@ -159,7 +176,8 @@ fn headers_of(status: u16) -> &'static [(&'static str, &'static str)] {
 fn refuse(fault: Fault, detail: &'static str, out: &mut Vec<u8>) {
     let mut body = String::new();
     let (status, content_type) = problem(fault.status(), detail, &mut body);
-    let headers = headers_of(status);
+    let headers = [headers_of(status), page::NOSNIFF].concat();
+    let headers = headers.as_slice();
     let body = body.as_bytes();
     Response { status, content_type, headers, body, keep_alive: false, head_only: false, http10: false }
         .write(out);

@@ -22,6 +22,9 @@ impl AdminView for View {
     fn state(&self, body: &mut String) {
         body.push_str("nobody is paused\n");
     }
+    fn status(&self, body: &mut String) {
+        body.push_str(r#"{"version":"0"}"#);
+    }
 }
 
 const GOOD: View = View { good: true, metrics_bytes: 10 };
@@ -84,6 +87,7 @@ fn each_route_has_its_answer() {
         ("GET /metrics", &GOOD, 200, "mmmmmmmmmm", METRICS),
         ("GET http://x/metrics", &GOOD, 200, "mmmmmmmmmm", METRICS),
         ("GET /state", &GOOD, 200, "nobody is paused\n", TEXT),
+        ("GET /status.json", &GOOD, 200, r#"{"version":"0"}"#, JSON),
         ("HEAD /metrics", &GOOD, 200, "", METRICS),
         ("HEAD /ready", &bad, 503, "", JSON),
     ] {
@@ -91,6 +95,7 @@ fn each_route_has_its_answer() {
         assert_eq!(one(&text), (status, body), "{line}");
         assert!(text.contains(&format!("\r\nContent-Type: {content_type}\r\n")), "{line}: {text}");
         assert!(!finished && !text.contains("\r\nConnection:"), "{line}: {text}");
+        assert!(text.contains("\r\nX-Content-Type-Options: nosniff\r\n"), "{line}: {text}");
     }
     let (head, _) = talk(&request("HEAD /metrics"), false, &GOOD);
     assert!(head.contains("\r\nContent-Length: 10\r\n"), "{head}");
@@ -99,9 +104,31 @@ fn each_route_has_its_answer() {
 #[test]
 fn the_index_lists_the_routes() {
     let (text, _) = talk(&request("GET /"), false, &GOOD);
-    for path in ["/health", "/ready", "/state", "/metrics"] {
+    for path in ADMIN_PATHS.into_iter().skip(1).chain(["/metrics"]) {
         assert!(one(&text).1.lines().any(|l| l.starts_with(path)), "{text}");
     }
+}
+
+/// Who asks for HTML by name gets the page with its policy; everybody else the index.
+#[test]
+fn a_browser_gets_the_page() {
+    let head = |method: &str, accept: &str| {
+        let (text, _) =
+            talk(&format!("{method} / HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n\r\n"), false, &GOOD);
+        let (head, body) = text.split_once("\r\n\r\n").expect(&text);
+        (head.to_owned(), body.to_owned())
+    };
+    let (page, body) = head("GET", "text/html,application/xhtml+xml,*/*;q=0.8");
+    assert!(page.contains("\r\nContent-Type: text/html; charset=utf-8\r\n"), "{page}");
+    assert!(page.contains("\r\nContent-Security-Policy: default-src 'none';"), "{page}");
+    assert!(page.contains("\r\nX-Content-Type-Options: nosniff"), "{page}");
+    assert_eq!(body, page::HTML);
+    assert_eq!(head("HEAD", "text/html"), (page, String::new()));
+    let (index, body) = head("GET", "*/*");
+    assert!(
+        index.contains(&format!("\r\nContent-Type: {TEXT}\r\n")) && body.starts_with("/health"),
+        "{index}"
+    );
 }
 
 #[test]

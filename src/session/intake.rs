@@ -125,6 +125,13 @@ pub struct Web {
     pub max_records: usize,
 }
 
+impl Default for Web {
+    /// For tests and tools: the defaults, and the same ids every time.
+    fn default() -> Self {
+        Self::new(&HttpOptions::default(), 10_000, [7; 32])
+    }
+}
+
 impl Web {
     /// `max_records`: what the buffer holds when it is full; `seed`: see [`Ids::new`].
     pub fn new(options: &HttpOptions, max_records: usize, seed: [u8; 32]) -> Self {

@@ -9,9 +9,10 @@ mod http;
 mod ids;
 mod intake;
 mod options;
+mod page;
 mod tcp;
 
-pub use admin::{AdminSession, AdminView, OUT_BYTES_MAX};
+pub use admin::{ADMIN_PATHS, AdminSession, AdminView, OUT_BYTES_MAX};
 pub use answers::{ANSWER_BYTES, FREE_ANSWERS};
 pub use http::{Ack, HttpOptions, HttpSession, Page, RouteOptions};
 pub use ids::Ids;

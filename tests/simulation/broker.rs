@@ -9,10 +9,10 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use fastrand::Rng;
-use sluice::handoff::Token;
+use sluice::handoff::{Token, accounted_bytes};
 use sluice::kafka::errors::{Code, Persistence, judge};
 use sluice::kafka::lanes::Layout;
-use sluice::kafka::producer::{Outgoing, Producer};
+use sluice::kafka::producer::{self, Outgoing, Producer};
 
 use crate::truth::Truth;
 
@@ -270,7 +270,7 @@ impl Broker {
 impl Producer for Broker {
     fn produce<'a>(
         &mut self,
-        partition: u32,
+        partition: producer::Partition,
         records: impl Iterator<Item = Outgoing<'a>>,
         mut refused: impl FnMut(usize, Code),
     ) -> usize {
@@ -282,7 +282,7 @@ impl Producer for Broker {
                 refused(position, Code::RD_KAFKA_RESP_ERR__QUEUE_FULL);
                 continue;
             }
-            let id = self.truth.borrow().id_of(record.key, record.value);
+            let id = self.truth.borrow().id_of(record.key.unwrap_or_default(), record.value);
             if self.rng.u32(..100) < self.moods.refuse_at_once_percent {
                 let code = match self.rng.bool() {
                     true => Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
@@ -292,10 +292,13 @@ impl Producer for Broker {
                 refused(position, code);
                 continue;
             }
-            self.partitions[partition as usize].waiting.push_back(Inside {
+            self.partitions[partition.number as usize].waiting.push_back(Inside {
                 token: record.token,
                 id,
-                bytes: record.key.len() + record.value.len(),
+                bytes: accounted_bytes(
+                    record.key.map_or(0, <[u8]>::len) + record.value.len(),
+                    record.headers.len(),
+                ),
                 produced_us: self.now_us,
             });
             self.inside += 1;

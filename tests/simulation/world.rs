@@ -12,7 +12,7 @@ use fastrand::Rng;
 use sluice::handoff::{Bell, Shared, Sleep, crossing};
 use sluice::net::Hub;
 use sluice::pipeline::ValueFormat;
-use sluice::session::Now;
+use sluice::session::{Now, Web};
 
 use crate::broker::{Broker, ClientEvent};
 use crate::kafka_side::KafkaSide;
@@ -81,7 +81,16 @@ impl World {
         let shared = Shared::new(plan.buffer.clone());
         let (poll_bell, kafka_bell) = (Bell::default(), Bell::default());
         let (poll_end, kafka_end) = crossing(&shared, poll_bell.clone(), kafka_bell);
-        let hub = Hub::new(&plan.net, &plan.tcp, ValueFormat::Protobuf, None, false, poll_end);
+        let hub = Hub::new(
+            &plan.net,
+            &plan.tcp,
+            Arc::default(),
+            Web::default(),
+            ValueFormat::Protobuf,
+            None,
+            false,
+            poll_end,
+        );
         let broker =
             Broker::new(plan.brokers, plan.partitions, plan.moods.clone(), rng.fork(), truth.clone());
         let kafka = KafkaSide::new(kafka_end, broker, plan.buffer.max_records, plan.gate_us, plan.dozes);

@@ -44,8 +44,12 @@ impl Sluice {
 
     /// Starts it without waiting for anything: for configurations that it must refuse.
     pub fn spawn(env: &[(&str, &str)]) -> Sluice {
-        let defaults =
-            [("GATEWAY_LISTEN_ADDR", "127.0.0.1"), ("GATEWAY_LISTEN_PORT", "0"), ("HEALTH_PORT", "0")];
+        let defaults = [
+            ("GATEWAY_LISTEN_ADDR", "127.0.0.1"),
+            ("GATEWAY_LISTEN_PORT", "0"),
+            ("HTTP_PORT", "off"),
+            ("HEALTH_PORT", "0"),
+        ];
         let mut child = command(&["serve"], &[&defaults, env].concat())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

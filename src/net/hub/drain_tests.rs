@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use super::*;
 use crate::handoff::{Bell, BufferOptions, Shared, crossing};
+use crate::session::Web;
 
 const LINE: &[u8] = b"{\"lb\":\"g\",\"player\":\"p\",\"score\":1}\n";
 const NOW: Now = Now { us: 1, unix_ms: 1 };
@@ -56,8 +57,16 @@ impl Stream for Wire {
 fn hub() -> (Hub<Wire>, Wire) {
     let shared = Shared::new(BufferOptions::default());
     let (end, _) = crossing(&shared, Bell::default(), Bell::default());
-    let mut hub =
-        Hub::new(&NetOptions::default(), &TcpOptions::default(), ValueFormat::Protobuf, None, false, end);
+    let mut hub = Hub::new(
+        &NetOptions::default(),
+        &TcpOptions::default(),
+        Arc::default(),
+        Web::default(),
+        ValueFormat::Protobuf,
+        None,
+        false,
+        end,
+    );
     let wire = Wire::default();
     let mut generation = 0;
     let register = |_: &mut Wire, _, given| {

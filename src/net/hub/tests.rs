@@ -10,6 +10,7 @@ use std::rc::Rc;
 use super::*;
 use crate::event::Outcome;
 use crate::handoff::{Address, BufferOptions, KafkaEnd, LaneView, RECORD_OVERHEAD_BYTES, Shared, crossing};
+use crate::session::{AdminView, Web};
 
 const NOW: Now = Now { us: 1_000, unix_ms: 1_000 };
 const LINE: &str = "{\"lb\":\"g\",\"player\":\"p\",\"score\":1,\"ts_ms\":1}\n";
@@ -105,6 +106,9 @@ impl AdminView for Page {
     fn state(&self, body: &mut String) {
         body.push_str(&self.0);
     }
+    fn status(&self, body: &mut String) {
+        body.push_str(&self.0);
+    }
 }
 
 struct World {
@@ -117,7 +121,16 @@ impl World {
         let shared = Shared::new(BufferOptions { max_records, max_bytes: 16 << 20 });
         let (poll, kafka) = crossing(&shared, Default::default(), Default::default());
         let net = NetOptions { partial_bytes, ..NetOptions::default() };
-        let hub = Hub::new(&net, &TcpOptions::default(), ValueFormat::default(), None, true, poll);
+        let hub = Hub::new(
+            &net,
+            &TcpOptions::default(),
+            Arc::default(),
+            Web::default(),
+            ValueFormat::default(),
+            None,
+            true,
+            poll,
+        );
         Self { hub, kafka }
     }
 

@@ -10,6 +10,7 @@
 //! because where the next request would begin is then a matter of opinion. Faults of [`query_param`] and of a body's
 //! coding concern one request alone.
 
+mod accept;
 mod body;
 #[cfg(feature = "http")]
 mod coding;
@@ -19,6 +20,7 @@ mod head;
 mod query;
 mod response;
 
+pub use accept::accepts_html;
 pub use body::{ChunkStep, Chunked, SKIPPED_BYTES_MAX};
 #[cfg(feature = "http")]
 pub use coding::{ACCEPT_ENCODING, Coding, inflate};
