@@ -130,7 +130,7 @@ fn one_run(first_line: &str, connections: usize) -> (f64, f64) {
     let mut hub = Hub::new(&net, &TcpOptions::default(), ValueFormat::Protobuf, None, false, poll_end);
     let mut accounts = Accounts::new(kafka_end, Clock::start());
     let (mut feeder, mut lanes, mut producer) =
-        (Feeder::default(), Lanes::new(10_000), Swallowing::default());
+        (Feeder::default(), Lanes::new(10_000, 60_000_000), Swallowing::default());
     lanes.apply(&Layout { leaders: vec![1; 12], up: vec![1] });
 
     let mut now = Now { us: 1, unix_ms: 1 };
@@ -157,7 +157,7 @@ fn one_run(first_line: &str, connections: usize) -> (f64, f64) {
             hub.write_turn(now);
         });
         counting(KAFKA, || {
-            feeder.feed(&mut accounts, &mut lanes, Some(&mut producer));
+            feeder.feed(&mut accounts, &mut lanes, Some(&mut producer), now.us);
             for (token, bytes) in producer.0.drain(..) {
                 lanes.ended(0);
                 accounts.note(token, bytes, Outcome::Stored, Cause::Delivered);

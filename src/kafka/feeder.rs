@@ -41,13 +41,15 @@ impl Feeder {
         accounts: &mut Accounts,
         lanes: &mut Lanes,
         producer: Option<&mut P>,
+        now_us: u64,
     ) -> (usize, usize) {
         let mut taken = 0;
         while taken < GATHER_RECORDS {
             let Some(batch) = accounts.end.next_batch() else { break };
             let position = self.gathered.len() as u32;
+            let since_us = lanes.since_us(batch.accepted_us(), now_us);
             for (index, record) in batch.records().iter().enumerate() {
-                if let Place::Go(lane) = lanes.place(&batch, record) {
+                if let Place::Go(lane) = lanes.place(&batch, record, since_us) {
                     self.picks.push(Pick { lane, batch: position, record: index as u32 });
                 }
             }
@@ -127,6 +129,7 @@ impl Feeder {
         accounts: &mut Accounts,
         lanes: &mut Lanes,
         producer: &mut impl Producer,
+        now_us: u64,
     ) -> usize {
         let mut total = 0;
         let mut from = 0;
@@ -145,7 +148,7 @@ impl Feeder {
                     refuse(accounts, entry, *code);
                 }
             }
-            lanes.released(lane, left, inside);
+            lanes.released(lane, left, inside, now_us);
             total += inside;
             from = lane + 1;
             if left < count || is_trial {

@@ -8,9 +8,9 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
 use std::sync::{Arc, Mutex};
 
-use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer as _};
+use rdkafka::{ClientConfig, TopicPartitionList};
 use rdkafka_sys as sys;
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
 
@@ -107,25 +107,27 @@ pub struct Native {
     producer: BaseProducer<DefaultProducerContext>,
     queue: QueueRef,
     topic: *mut sys::rd_kafka_topic_t,
+    name: String,
     alarm: Alarm,
     messages: Vec<sys::rd_kafka_message_t>,
     raw_reports: Vec<*const sys::rd_kafka_message_t>,
 }
 
+// SAFETY: librdkafka's handles may be used from any thread, and whoever has the value is the only one to use these
+// (the alarm has a reference of its own). The pointers in `messages` and `raw_reports` are never read across calls.
+unsafe impl Send for Native {}
+
 impl Native {
     /// Builds a producer for one topic and makes `alarm` wake it.
-    pub fn new(config: &ClientConfig, topic: &str, alarm: &Alarm) -> KafkaResult<Self> {
-        let name = CString::new(topic)?;
+    pub fn new(config: &ClientConfig, name: &str, alarm: &Alarm) -> KafkaResult<Self> {
+        let name_text = CString::new(name)?;
         let producer: BaseProducer<DefaultProducerContext> = config.create()?;
         let client = producer.client().native_ptr();
         // SAFETY: `client` lives as long as `producer`; the topic handle is destroyed before it (see `Drop`);
         // a null configuration means the client's own.
-        let topic = unsafe { sys::rd_kafka_topic_new(client, name.as_ptr(), ptr::null_mut()) };
+        let topic = unsafe { sys::rd_kafka_topic_new(client, name_text.as_ptr(), ptr::null_mut()) };
         if topic.is_null() {
-            return Err(KafkaError::ClientCreation(format!(
-                "no handle for topic {}",
-                name.to_string_lossy()
-            )));
+            return Err(KafkaError::ClientCreation(format!("no handle for topic {name}")));
         }
         // SAFETY: as above; each call gives a reference of its own.
         let (queue, for_alarm) = unsafe {
@@ -136,6 +138,7 @@ impl Native {
             producer,
             queue,
             topic,
+            name: name.to_owned(),
             alarm: alarm.clone(),
             messages: Vec::new(),
             raw_reports: vec![ptr::null(); REPORTS_A_CALL],
@@ -212,11 +215,56 @@ impl Native {
         unsafe { sys::rd_kafka_flush(self.producer.client().native_ptr(), timeout_ms) };
     }
 
-    /// Gives up on everything inside: each record comes back as a delivery that says what is known of it.
-    pub fn purge(&self) {
-        let flags = sys::RD_KAFKA_PURGE_F_QUEUE | sys::RD_KAFKA_PURGE_F_INFLIGHT;
-        // SAFETY: the client lives as long as `producer`; both flags are valid for a producer.
+    /// Gives up on everything inside: each record comes back as a delivery that says what is known of it. Nothing is
+    /// sent before [`Native::go_on`]; `partitions` is how many may hold records. Does not wait for the deliveries, and
+    /// may be repeated: a record that was just then moved between the client library's threads is missed by one call.
+    pub fn let_go(&self, partitions: usize) {
+        // The gap that a purge leaves in the sequence makes the client library number anew whatever another of its
+        // threads has not purged yet, and send it again: all of them stop first.
+        self.set_paused(partitions, true);
+        self.purge();
+    }
+
+    /// After [`Native::let_go`], once everything has come back. What is sent from now on takes its place behind what is
+    /// still on its way to a broker, or shuts it out: its epoch is the next one.
+    pub fn go_on(&self, partitions: usize) {
+        self.set_paused(partitions, false);
+    }
+
+    fn set_paused(&self, partitions: usize, is_paused: bool) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(&self.name, 0, partitions.saturating_sub(1) as i32);
+        let (client, list) = (self.producer.client().native_ptr(), list.ptr());
+        // SAFETY: the client lives as long as `producer`, and the list longer than the call: it is dropped at the end
+        // of this function. A partition that the client does not know has no records, and is skipped.
+        unsafe {
+            match is_paused {
+                true => sys::rd_kafka_pause_partitions(client, list),
+                false => sys::rd_kafka_resume_partitions(client, list),
+            }
+        };
+    }
+
+    /// Like [`Native::let_go`], and for ever.
+    pub fn give_up(&self) {
+        let (client, code) = (self.producer.client().native_ptr(), Code::RD_KAFKA_RESP_ERR__TIMED_OUT);
+        // A fatal error is what stops the client library for good; ours is as good as any.
+        // SAFETY: the client lives as long as `producer`; the reason is a NUL-terminated literal.
+        unsafe { sys::rd_kafka_test_fatal_error(client, code, c"given up".as_ptr()) };
+        self.purge();
+    }
+
+    fn purge(&self) {
+        let flags =
+            sys::RD_KAFKA_PURGE_F_QUEUE | sys::RD_KAFKA_PURGE_F_INFLIGHT | sys::RD_KAFKA_PURGE_F_NON_BLOCKING;
+        // SAFETY: the client lives as long as `producer`; the flags are valid for a producer.
         unsafe { sys::rd_kafka_purge(self.producer.client().native_ptr(), flags) };
+    }
+
+    /// The alarm is for another producer from now on.
+    pub fn detach(&mut self) {
+        *lock(&self.alarm.0) = None;
+        self.alarm = Alarm::default();
     }
 }
 

@@ -112,20 +112,82 @@ fn a_partition_that_does_not_exist_refuses_and_keeps_nothing() {
     assert_eq!(native.producer.in_flight_count(), 0);
 }
 
+/// Records in flight and records that wait, brokers gone: each comes back, with its key and the word for where it was.
+/// Nothing is sent before it is told to go on; then it is the same producer as before.
 #[test]
-fn purged_records_come_back_with_their_keys() {
+fn it_lets_go_of_everything_and_goes_on() {
     let broker = broker();
-    let mut native = Native::new(&config(&broker, &[]), "t", &Alarm::default()).unwrap();
+    let config = config(&broker, &[("enable.idempotence", "true"), ("batch.num.messages", "100")]);
+    let mut native = Native::new(&config, "t", &Alarm::default()).unwrap();
+    let records = records(2000);
+    produce(&mut native, &records[..10]);
+    assert_eq!(deliveries(&mut native, 10).len(), 10);
+    broker.broker_slow(BrokerId::All, PATIENCE).unwrap();
+    assert_eq!(produce(&mut native, &records).0, records.len());
+    native.flush(200);
+    let start = Instant::now();
+    native.let_go(3);
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    let seen = deliveries(&mut native, records.len());
+    for (bits, code, key, _) in &seen {
+        let is_purge =
+            matches!(code, Code::RD_KAFKA_RESP_ERR__PURGE_INFLIGHT | Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE);
+        assert!(is_purge, "{code:?}");
+        assert_eq!(*key, records[*bits as usize].0);
+    }
+    let in_flight = seen.iter().filter(|(_, code, ..)| *code == Code::RD_KAFKA_RESP_ERR__PURGE_INFLIGHT);
+    assert!((1..2000).contains(&in_flight.count()));
+
+    // Connections of their own, which nothing slow is left on.
+    broker.broker_down(BrokerId::All).unwrap();
+    broker.broker_slow(BrokerId::All, Duration::ZERO).unwrap();
+    broker.broker_up(BrokerId::All).unwrap();
+    assert_eq!(produce(&mut native, &records[..10]).0, 10);
+    native.flush(1000);
+    while native.poll(200, |event| assert!(!matches!(event, Event::Deliveries(_)), "nothing is sent")) {}
+    native.go_on(3);
+    for (_, code, ..) in deliveries(&mut native, 10) {
+        assert_eq!(code, Code::RD_KAFKA_RESP_ERR_NO_ERROR);
+    }
+}
+
+/// Given up, a producer gives everything back and takes nothing any more.
+#[test]
+fn given_up_it_gives_everything_back() {
+    let broker = broker();
+    let config = config(&broker, &[("enable.idempotence", "true")]);
+    let mut native = Native::new(&config, "t", &Alarm::default()).unwrap();
     broker.broker_down(BrokerId::All).unwrap();
     let records = records(2000);
     assert_eq!(produce(&mut native, &records).0, records.len());
     native.flush(10);
-    native.purge();
-    let seen = deliveries(&mut native, records.len());
-    for (bits, code, key, _) in seen {
-        assert_ne!(code, Code::RD_KAFKA_RESP_ERR_NO_ERROR);
+    native.give_up();
+    for (bits, code, key, _) in deliveries(&mut native, records.len()) {
+        assert_eq!(code, Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE);
         assert_eq!(key, records[bits as usize].0);
     }
+    broker.broker_up(BrokerId::All).unwrap();
+    let (taken, refused) = produce(&mut native, &records[..5]);
+    assert_eq!((taken, refused.len()), (0, 5));
+    assert!(refused.iter().all(|(_, code)| *code == Code::RD_KAFKA_RESP_ERR__FATAL), "{refused:?}");
+}
+
+/// It may end on another thread, and the alarm is free for the next one.
+#[test]
+fn a_detached_producer_leaves_the_alarm_alone() {
+    let broker = broker();
+    let alarm = Alarm::default();
+    let mut former = Native::new(&config(&broker, &[]), "t", &alarm).unwrap();
+    former.detach();
+    let mut native = Native::new(&config(&broker, &[]), "t", &alarm).unwrap();
+    produce(&mut former, &records(100));
+    std::thread::spawn(move || drop(former)).join().unwrap();
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| alarm.ring());
+        while native.poll(60_000, |_| {}) {}
+    });
+    assert!(start.elapsed() < PATIENCE, "the alarm wakes");
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub struct KafkaOptions {
     pub linger: Duration,
     /// `none`, `gzip`, `snappy`, `lz4` or `zstd`.
     pub compression: String,
-    /// The one delivery deadline (message.timeout.ms and delivery.timeout.ms are the same knob).
+    /// The one delivery deadline, kept by the lanes (message.timeout.ms and delivery.timeout.ms are the same knob).
     pub delivery_timeout: Duration,
     /// KAFKA_CONF_*: client properties passed through, as (property, value).
     pub passthrough: Vec<(String, String)>,

@@ -7,9 +7,10 @@
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
 
 use super::accounts::Accounts;
+use super::deadline::{Deadline, Step};
 use super::errors::judge;
 use super::lanes::Lanes;
-use super::native::Event;
+use super::native::{Deliveries, Event};
 use super::options::KafkaOptions;
 use super::statistics::{self, Reading};
 use crate::event::{Outcome, excerpt};
@@ -37,6 +38,12 @@ pub struct Watch {
     /// The picture changed, or lanes were marked down since it was applied.
     pub is_stale: bool,
     pub inside: usize,
+    /// Records that the producer before the present one has not reported yet.
+    pub owed: usize,
+    /// While the client library lets go: which lanes had records past their deadline when it was told to.
+    late: Vec<bool>,
+    /// The same for the producer before the present one.
+    owed_late: Vec<bool>,
     /// Records of the present producer that have ended.
     pub ended: u64,
     /// Records that the present producer sent again, and all those before it.
@@ -45,8 +52,11 @@ pub struct Watch {
     /// Moment of the last sign that records get through.
     pub progress_us: u64,
     pub is_fatal: bool,
-    /// Why the client library gives records up unsent. Unless we make it do so, their partition has gone.
-    pub purged: Cause,
+    deadline: Deadline,
+    /// The present producer has not shown itself yet, after another.
+    is_new: bool,
+    /// The gateway ends: that is why the client library gives records up.
+    pub is_ending: bool,
     pub shown_ready: Option<&'static str>,
     pub full: Vec<bool>,
     pub errors: Throttle,
@@ -64,19 +74,24 @@ impl Watch {
     pub fn new(options: &KafkaOptions, buffer: &BufferOptions, end: KafkaEnd, clock: Clock) -> Self {
         Self {
             accounts: Accounts::new(end, clock),
-            lanes: Lanes::new(buffer.max_records),
+            lanes: Lanes::new(buffer.max_records, options.delivery_timeout.as_micros() as u64),
             clock,
             topic: options.topic.clone(),
             idempotence: options.idempotence,
             reading: Reading::default(),
             is_stale: false,
             inside: 0,
+            owed: 0,
+            late: Vec::new(),
+            owed_late: Vec::new(),
             ended: 0,
             retries: 0,
             retries_before: 0,
             progress_us: 0,
             is_fatal: false,
-            purged: Cause::UnknownTopic,
+            deadline: Deadline::default(),
+            is_new: false,
+            is_ending: false,
             shown_ready: None,
             full: Vec::new(),
             errors: Throttle::default(),
@@ -93,29 +108,7 @@ impl Watch {
         match event {
             Event::Deliveries(deliveries) => {
                 let before = self.inside;
-                let (mut stored, mut refused) = (false, false);
-                for delivery in deliveries.iter() {
-                    self.inside = self.inside.saturating_sub(1);
-                    self.ended += 1;
-                    self.lanes.ended(delivery.partition);
-                    let (outcome, cause) = match judge(delivery.code, delivery.persistence) {
-                        // A client that turns fatal purges what it has not sent: the gateway goes on.
-                        (outcome, Cause::ShuttingDown) if self.is_fatal => (outcome, Cause::ProducerLost),
-                        (outcome, Cause::ShuttingDown) => (outcome, self.purged),
-                        ended => ended,
-                    };
-                    stored |= outcome == Outcome::Stored;
-                    refused |= matches!(cause, Cause::NotAuthorized | Cause::UnknownTopic);
-                    if outcome != Outcome::Stored {
-                        self.accounts.complain(delivery.key, outcome, cause);
-                    } else if self.logs_deliveries {
-                        let (key, size) = (excerpt(delivery.key), delivery.value_len);
-                        log::debug!(target: "kafka", "publish.ok key=\"{key}\" size={size}");
-                    }
-                    let bytes = delivery.key.len() + delivery.value_len;
-                    self.accounts.note(delivery.token, bytes, outcome, cause);
-                }
-                self.accounts.book();
+                let (stored, refused) = self.book(&deliveries, true);
                 if stored {
                     self.lanes.trust();
                 } else if refused {
@@ -134,6 +127,7 @@ impl Watch {
                     self.retries = self.retries.max(reading.sent.saturating_sub(once));
                     self.reading = reading;
                     self.is_stale = true;
+                    self.is_new = false;
                 }
             }
             Event::Error { code, reason, fatal } => self.serve_error(code, reason, fatal),
@@ -149,6 +143,88 @@ impl Watch {
                 }
             }
         }
+    }
+
+    /// What the producer before the present one has to say: only its reports concern anybody.
+    pub fn serve_former(&mut self, event: Event<'_>) {
+        if let Event::Deliveries(deliveries) = event {
+            self.book(&deliveries, false);
+        }
+    }
+
+    /// Books reports; whether some record was stored, and whether some was refused for the topic's sake.
+    fn book(&mut self, deliveries: &Deliveries<'_>, is_present: bool) -> (bool, bool) {
+        let (mut stored, mut refused) = (false, false);
+        for delivery in deliveries.iter() {
+            if is_present {
+                self.inside = self.inside.saturating_sub(1);
+                self.ended += 1;
+                self.lanes.ended(delivery.partition);
+            } else {
+                self.owed = self.owed.saturating_sub(1);
+            }
+            let (outcome, cause) = match judge(delivery.code, delivery.persistence) {
+                (outcome, Cause::ShuttingDown) => (outcome, self.why_purged(delivery.partition, is_present)),
+                ended => ended,
+            };
+            stored |= outcome == Outcome::Stored;
+            refused |= matches!(cause, Cause::NotAuthorized | Cause::UnknownTopic);
+            if outcome != Outcome::Stored {
+                self.accounts.complain(delivery.key, outcome, cause);
+            } else if self.logs_deliveries {
+                let (key, size) = (excerpt(delivery.key), delivery.value_len);
+                log::debug!(target: "kafka", "publish.ok key=\"{key}\" size={size}");
+            }
+            let bytes = delivery.key.len() + delivery.value_len;
+            self.accounts.note(delivery.token, bytes, outcome, cause);
+        }
+        self.accounts.book();
+        (stored, refused)
+    }
+
+    fn why_purged(&self, partition: i32, is_present: bool) -> Cause {
+        let late = if is_present { &self.late } else { &self.owed_late };
+        match usize::try_from(partition).ok().and_then(|lane| late.get(lane)) {
+            _ if self.is_ending => Cause::ShuttingDown,
+            // A client that turns fatal purges what it has not sent: the gateway goes on.
+            _ if is_present && self.is_fatal => Cause::ProducerLost,
+            Some(true) => Cause::TimedOut,
+            Some(false) => Cause::LetGo,
+            None if is_present => Cause::UnknownTopic,
+            None => Cause::ProducerLost,
+        }
+    }
+
+    /// Looks after the deadline of what is inside.
+    pub fn step(&mut self, now_us: u64) -> Step {
+        let was_closed = self.lanes.is_closed();
+        let step = self.deadline.step(&mut self.lanes, self.inside, self.is_fatal, now_us);
+        if step == Step::LetGo && self.late.is_empty() {
+            self.late = self.lanes.late();
+            let late = self.late.iter().filter(|late| **late).count();
+            log::error!(target: "kafka", "producer.let_go inside={} lanes_late={late}", self.inside);
+        } else if step == Step::GoOn {
+            self.late.clear();
+        }
+        if was_closed != self.lanes.is_closed() {
+            // Readiness follows at once.
+            self.next_look_us = 0;
+        }
+        step
+    }
+
+    /// The producer was given up: what is inside is owed from now on, and the lanes wait for the new one.
+    pub fn start_anew(&mut self) {
+        self.owed += std::mem::take(&mut self.inside);
+        self.owed_late = std::mem::take(&mut self.late);
+        self.retries_before += std::mem::take(&mut self.retries);
+        self.ended = 0;
+        self.deadline.start_anew(&mut self.lanes);
+        self.lanes.mark_down(None);
+        self.reading = Reading::default();
+        self.is_fatal = false;
+        self.is_new = true;
+        self.next_look_us = 0;
     }
 
     pub fn serve_error(&mut self, code: Code, reason: &str, fatal: bool) {
@@ -206,6 +282,11 @@ impl Watch {
         }
     }
 
+    /// Whether records wait on our side, or for the end of a producer.
+    pub fn is_unsettled(&self) -> bool {
+        self.lanes.held_records() > 0 || self.owed > 0 || self.lanes.is_closed()
+    }
+
     /// Whether the topic's refusal is the last that was heard: somebody waits to try, tries, or has just tried.
     pub fn is_trial_pending(&self, now_us: u64) -> bool {
         self.inside > 0 || self.lanes.held_records() > 0 || now_us < self.next_trial_us
@@ -221,6 +302,8 @@ impl Watch {
         let now_us = self.clock.now_us();
         match () {
             () if self.accounts.end.shared.closing_us().is_some() => "draining",
+            () if self.is_new || self.is_fatal => "producer_lost",
+            () if self.lanes.is_closed() => "deadline_passed",
             () if !has_producer => "waiting_for_topic",
             () if self.lanes.count() == 0 || self.lanes.down() == self.lanes.count() => "no_leader_up",
             () if !self.reading.has_producer_id => "waiting_for_producer_id",
@@ -241,7 +324,7 @@ impl Watch {
         let now_us = self.clock.now_us();
         let board = &self.accounts.end.shared.board;
         board.beat_us.set(now_us);
-        board.client_records.set(self.inside as u64);
+        board.client_records.set((self.inside + self.owed) as u64);
         if now_us < self.next_look_us && !self.is_stale {
             return;
         }
