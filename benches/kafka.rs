@@ -65,13 +65,13 @@ fn feed_sorted(bencher: Bencher) {
     let (poll, kafka) = crossing(&shared, Bell::default(), Bell::default());
     let poll = std::cell::RefCell::new(poll);
     let mut accounts = Accounts::new(kafka, Clock::start());
-    let mut lanes = Lanes::new(10_000);
-    lanes.apply(&Layout { leaders: vec![1; PARTITIONS], up: vec![1] });
+    let mut lanes = Lanes::new(1, 10_000, 60_000_000);
+    lanes.apply(&Layout { leaders: vec![vec![1; PARTITIONS]], up: vec![1] });
     let (mut feeder, mut producer) = (Feeder::default(), Swallow(0));
     bencher
         .counter(ItemsCount::new(RECORDS))
         .with_inputs(|| submit(&mut poll.borrow_mut()))
-        .bench_local_refs(|()| feeder.feed(&mut accounts, &mut lanes, Some(&mut producer)));
+        .bench_local_refs(|()| feeder.feed(&mut accounts, &mut lanes, Some(&mut producer), 1));
 }
 
 /// A run of delivery reports: lane, ledger, buffer and histogram.
@@ -80,8 +80,8 @@ fn reports_booked(bencher: Bencher) {
     let shared = Shared::new(BufferOptions::default());
     let (_poll, kafka) = crossing(&shared, Bell::default(), Bell::default());
     let mut accounts = Accounts::new(kafka, Clock::start());
-    let mut lanes = Lanes::new(10_000);
-    lanes.apply(&Layout { leaders: vec![1; PARTITIONS], up: vec![1] });
+    let mut lanes = Lanes::new(1, 10_000, 60_000_000);
+    lanes.apply(&Layout { leaders: vec![vec![1; PARTITIONS]], up: vec![1] });
     bencher
         .counter(ItemsCount::new(RECORDS))
         .with_inputs(|| {
@@ -90,7 +90,7 @@ fn reports_booked(bencher: Bencher) {
         })
         .bench_local_refs(|()| {
             for number in 0..RECORDS {
-                lanes.ended((number * PARTITIONS / RECORDS) as i32);
+                lanes.ended(TopicId(0), (number * PARTITIONS / RECORDS) as i32);
                 accounts.note(Token::nobody(1), RECORD_BYTES, Outcome::Stored, Cause::Delivered);
             }
             accounts.book();

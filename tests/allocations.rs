@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 
 use sluice::event::Outcome;
-use sluice::handoff::{Bell, BufferOptions, Cause, Clock, Shared, Token, accounted_bytes, crossing};
+use sluice::handoff::{Bell, BufferOptions, Cause, Clock, Shared, Token, TopicId, accounted_bytes, crossing};
 use sluice::kafka::accounts::Accounts;
 use sluice::kafka::errors::Code;
 use sluice::kafka::feeder::Feeder;
@@ -141,8 +141,8 @@ fn one_run(first_line: &str, connections: usize) -> (f64, f64) {
     );
     let mut accounts = Accounts::new(kafka_end, Clock::start());
     let (mut feeder, mut lanes, mut producer) =
-        (Feeder::default(), Lanes::new(10_000), Swallowing::default());
-    lanes.apply(&Layout { leaders: vec![1; 12], up: vec![1] });
+        (Feeder::default(), Lanes::new(1, 10_000, 60_000_000), Swallowing::default());
+    lanes.apply(&Layout { leaders: vec![vec![1; 12]], up: vec![1] });
 
     let mut now = Now { us: 1, unix_ms: 1 };
     let allowed: Vec<_> = (0..connections).map(|_| Rc::new(Cell::new(0))).collect();
@@ -168,9 +168,9 @@ fn one_run(first_line: &str, connections: usize) -> (f64, f64) {
             hub.write_turn(now);
         });
         counting(KAFKA, || {
-            feeder.feed(&mut accounts, &mut lanes, Some(&mut producer));
+            feeder.feed(&mut accounts, &mut lanes, Some(&mut producer), now.us);
             for (token, bytes) in producer.0.drain(..) {
-                lanes.ended(0);
+                lanes.ended(TopicId(0), 0);
                 accounts.note(token, bytes, Outcome::Stored, Cause::Delivered);
             }
             accounts.book();

@@ -121,7 +121,11 @@ impl Controller {
 
 impl Gateway {
     /// Listens, then looks for Kafka: senders may come at once, and wait if they must.
-    pub fn start(options: GatewayOptions) -> Result<Self, StartError> {
+    pub fn start(mut options: GatewayOptions) -> Result<Self, StartError> {
+        // Routes may share a topic: it is written under one id.
+        for route in [&mut options.http.events, &mut options.http.player_events] {
+            route.topic = options.kafka.topics.own_id(route.topic);
+        }
         let clock = Clock::start();
         let max_connections = raise_file_limit(options.net.max_connections);
         let bind = |address: Option<SocketAddr>| match address {

@@ -38,6 +38,7 @@ causes! {
     Delivered = "DELIVERED", "Kafka has it";
     DeadlinePassed = "DEADLINE", "no leader for its partition came up within the delivery timeout";
     TimedOut = "MSG_TIMED_OUT", "Kafka did not acknowledge it within the delivery timeout";
+    LetGo = "LET_GO", "given up together with others that had passed the delivery timeout";
     ShuttingDown = "SHUTDOWN", "the gateway stopped before it could be delivered";
     ProducerLost = "PRODUCER_FATAL", "the producer had to be built anew";
     TooLarge = "MSG_SIZE_TOO_LARGE", "larger than the topic or the broker allows";

@@ -57,7 +57,7 @@ pub fn producer(
     config.set("acks", &options.acks);
     config.set("linger.ms", format!("{:.3}", linger.as_secs_f64() * 1000.0));
     config.set("compression.type", &options.compression);
-    config.set("message.timeout.ms", options.delivery_timeout.as_millis().to_string());
+    config.set("message.timeout.ms", backstop_ms(options.delivery_timeout).to_string());
     config.set("partitioner", "murmur2_random");
     config.set("statistics.interval.ms", STATISTICS_MS);
     // Or the first question about a topic would create it with the broker's defaults.
@@ -77,6 +77,13 @@ pub fn producer(
     config.set("batch.size", batch_bytes.min(max_batch_bytes).to_string());
     default_to(&mut config, "topic.metadata.refresh.interval.ms", "10000");
     config
+}
+
+/// The client's own timeout for a record. The lanes keep the deadline; this one only ends records that they lost
+/// sight of. A record that times out in the client makes it number what is left anew and send it again
+/// (docs/decisions/0009-one-delivery-deadline.md).
+fn backstop_ms(timeout: Duration) -> u128 {
+    (2 * timeout.as_millis() + 30_000).min(i32::MAX as u128)
 }
 
 fn default_to(config: &mut ClientConfig, property: &str, value: &str) {

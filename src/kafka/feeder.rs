@@ -8,8 +8,8 @@ use super::accounts::Accounts;
 use super::errors::{Code, Persistence, judge};
 use super::held::Entry;
 use super::lanes::{Lanes, Place};
-use super::producer::{Partition, Producer};
-use crate::handoff::{Batch, TopicId};
+use super::producer::Producer;
+use crate::handoff::Batch;
 
 /// Records gathered from several batches before they are sorted and handed over.
 const GATHER_RECORDS: usize = 4096;
@@ -41,13 +41,15 @@ impl Feeder {
         accounts: &mut Accounts,
         lanes: &mut Lanes,
         producer: Option<&mut P>,
+        now_us: u64,
     ) -> (usize, usize) {
         let mut taken = 0;
         while taken < GATHER_RECORDS {
             let Some(batch) = accounts.end.next_batch() else { break };
             let position = self.gathered.len() as u32;
+            let since_us = lanes.since_us(batch.accepted_us(), now_us);
             for (index, record) in batch.records().iter().enumerate() {
-                if let Place::Go(lane) = lanes.place(&batch, record) {
+                if let Place::Go(lane) = lanes.place(&batch, record, since_us) {
                     self.picks.push(Pick { lane, batch: position, record: index as u32 });
                 }
             }
@@ -80,7 +82,7 @@ impl Feeder {
                 let batch = &gathered[pick.batch as usize];
                 Entry::of(batch, &batch.records()[pick.record as usize]).outgoing()
             });
-            inside += producer.produce(partition(run[0].lane), records, |position, code| {
+            inside += producer.produce(lanes.partition(run[0].lane), records, |position, code| {
                 refused.push((start + position, code))
             });
             start += run.len();
@@ -93,7 +95,7 @@ impl Feeder {
             if code == Code::RD_KAFKA_RESP_ERR__QUEUE_FULL {
                 lanes.hold_back(pick.lane, entry);
             } else {
-                lanes.ended(pick.lane as i32);
+                lanes.leave(pick.lane);
                 refuse(accounts, entry, code);
             }
         }
@@ -120,24 +122,27 @@ impl Feeder {
         }
     }
 
-    /// Hands over what waited in lanes that are up again, a single record while the topic is on trial; records that
+    /// Hands over what waited in lanes that are up again, a single record of a topic that is on trial where `may_try` says so; records that
     /// entered the client library.
     pub fn release(
         &mut self,
         accounts: &mut Accounts,
         lanes: &mut Lanes,
         producer: &mut impl Producer,
+        may_try: bool,
+        now_us: u64,
     ) -> usize {
         let mut total = 0;
         let mut from = 0;
-        while let Some(lane) = lanes.next_release(from) {
+        while let Some(lane) = lanes.next_release(from, may_try) {
             let waiting = lanes.waiting(lane);
-            let is_trial = lanes.is_on_trial();
+            let is_trial = lanes.is_on_trial(lanes.partition(lane).topic);
             let count = waiting.len().min(if is_trial { 1 } else { RELEASE_RECORDS });
             let records = waiting.iter().take(count).map(|entry| entry.outgoing());
             self.refused.clear();
-            let inside = producer
-                .produce(partition(lane), records, |position, code| self.refused.push((position, code)));
+            let inside = producer.produce(lanes.partition(lane), records, |position, code| {
+                self.refused.push((position, code))
+            });
             let full = self.refused.iter().find(|(_, code)| *code == Code::RD_KAFKA_RESP_ERR__QUEUE_FULL);
             let left = full.map_or(count, |(position, _)| *position);
             for (position, code) in self.refused.iter().take_while(|(position, _)| *position < left) {
@@ -145,20 +150,16 @@ impl Feeder {
                     refuse(accounts, entry, *code);
                 }
             }
-            lanes.released(lane, left, inside);
+            lanes.released(lane, left, inside, now_us);
             total += inside;
             from = lane + 1;
-            if left < count || is_trial {
+            if left < count {
                 break;
             }
         }
         accounts.book();
         total
     }
-}
-
-fn partition(lane: u32) -> Partition {
-    Partition { topic: TopicId(0), number: lane }
 }
 
 /// The client library took it not at all: it is certainly not stored.

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use super::producer::Outgoing;
-use crate::handoff::{Batch, Record, Shape, Token};
+use crate::handoff::{Batch, PATIENCE_US, Record, Shape, Token};
 
 /// A record that waits, or is about to.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +37,14 @@ impl<'a> Entry<'a> {
         &self.parts[..self.shape.key_len.unwrap_or(0) as usize]
     }
 
+    /// When it has waited long enough: microseconds on the gateway's clock.
+    fn until_us(&self) -> u64 {
+        match self.shape.patience {
+            0 => u64::MAX,
+            patience => self.accepted_us + u64::from(patience) * PATIENCE_US,
+        }
+    }
+
     /// As the client library takes it.
     pub fn outgoing(&self) -> Outgoing<'a> {
         let (key, rest) = self.parts.split_at(self.key().len());
@@ -62,6 +70,8 @@ pub struct Held {
     /// Bytes dropped from the arena's front so far.
     dropped: u64,
     entries: VecDeque<Index>,
+    /// Entries with a patience of their own.
+    impatient: usize,
 }
 
 impl Held {
@@ -74,6 +84,7 @@ impl Held {
             start: self.dropped + self.bytes.len() as u64,
         });
         self.bytes.extend_from_slice(entry.parts);
+        self.impatient += usize::from(entry.shape.patience > 0);
     }
 
     pub fn len(&self) -> usize {
@@ -103,9 +114,37 @@ impl Held {
         })
     }
 
+    /// Takes out what was accepted before `before_us` (`u64::MAX`: all), and what has waited longer than its own
+    /// patience; shows each, and says how many.
+    pub fn expire(&mut self, before_us: u64, now_us: u64, show: &mut impl FnMut(&Entry<'_>)) -> usize {
+        let mut gone = 0;
+        while let Some(front) = self.front().filter(|entry| entry.accepted_us < before_us) {
+            show(&front);
+            self.drop_front(1);
+            gone += 1;
+        }
+        let is_impatient = |entry: &Entry<'_>| entry.until_us() <= now_us;
+        if self.impatient == 0 || !self.iter().any(|entry| is_impatient(&entry)) {
+            return gone;
+        }
+        let mut rest = Self::default();
+        for entry in self.iter() {
+            match is_impatient(&entry) {
+                false => rest.push(entry),
+                true => {
+                    show(&entry);
+                    gone += 1;
+                }
+            }
+        }
+        *self = rest;
+        gone
+    }
+
     /// The `count` oldest are gone.
     pub fn drop_front(&mut self, count: usize) {
-        self.entries.drain(..count);
+        let impatient = self.entries.drain(..count).filter(|index| index.shape.patience > 0).count();
+        self.impatient -= impatient;
         match self.entries.front() {
             None => *self = Self::default(),
             Some(first) => {

@@ -1,30 +1,35 @@
-//! Lanes: one per partition. Which take records, which hold them back, and what waits on our side.
+//! Lanes: one per partition of every topic. Which take records, which hold them back, and what waits on our side.
 //!
 //! A record is handed to the client library only while the leader of its partition is up; until then it waits
 //! here, where it can still be taken out and answered "not stored". A leader that is slow may fill its share of
-//! the buffer, not all of it: its lanes are then full, and whoever sends to them waits alone.
+//! the buffer, not all of it: its lanes are then full, and whoever sends to them waits alone. The same holds for a
+//! topic whose records wait here.
 //! Pure: no client library, no clock. The simulation runs this code.
 
 use super::held::{Entry, Held};
-use crate::handoff::{Batch, LaneView, Record, Token, partition_of};
+use super::inside::Inside;
+use super::producer::Partition;
+use crate::handoff::{Batch, LaneView, Record, TopicId, partition_of};
 
 /// What the cluster is known to look like.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
-    /// Leader of each partition; -1 = none.
-    pub leaders: Vec<i32>,
+    /// By topic, the leader of each partition; -1 = none.
+    pub leaders: Vec<Vec<i32>>,
     /// Ids of brokers that answer.
     pub up: Vec<i32>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Lane {
+    topic: TopicId,
     /// Position of its leader in `Lanes::loads`.
     leader: usize,
     is_up: bool,
     held: Held,
-    /// Records inside the client library.
-    inside: usize,
+    inside: Inside,
+    /// Its oldest record inside has passed the deadline, as of the last look.
+    is_late: bool,
 }
 
 /// What one broker's lanes hold together.
@@ -35,17 +40,42 @@ struct Load {
     is_full: bool,
 }
 
+/// A topic's stretch of the lanes.
+#[derive(Debug, Default)]
+struct Topic {
+    /// Its first lane; the others follow.
+    first: usize,
+    count: usize,
+    /// Records that came before the partition count was known.
+    early: Held,
+    /// It refused writes: one record at a time goes, until one is stored.
+    on_trial: bool,
+    /// Too much of it waits here.
+    is_full: bool,
+}
+
 /// See the module's text.
 #[derive(Debug)]
 pub struct Lanes {
+    /// All topics' lanes, one topic after the other.
     lanes: Vec<Lane>,
     loads: Vec<Load>,
-    /// Records that came before the partition count was known.
-    early: Held,
+    topics: Vec<Topic>,
     max_records: usize,
-    /// The topic refused writes: one record at a time goes, until one is stored.
-    on_trial: bool,
+    /// The client library is to be left alone: nothing goes.
+    is_closed: bool,
+    /// The delivery timeout.
+    timeout_us: u64,
+    /// What a record may spend inside at least, however long it waited before.
+    grace_us: u64,
+    /// How exactly deadlines inside are kept.
+    grain_us: u64,
 }
+
+/// What a record may spend inside at least, in microseconds: a broker that has just come up takes a moment.
+const LEAST_GRACE_US: u64 = 1_000_000;
+/// Deadlines inside are not kept more exactly than this, in microseconds.
+const LEAST_GRAIN_US: u64 = 10_000;
 
 /// Where a record goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,51 +87,87 @@ pub enum Place {
 }
 
 impl Lanes {
-    /// `max_records`: the buffer's high mark.
-    pub fn new(max_records: usize) -> Self {
-        Self { lanes: Vec::new(), loads: Vec::new(), early: Held::default(), max_records, on_trial: false }
+    /// `topics`: how many there are; `max_records`: the buffer's high mark; `timeout_us`: the delivery timeout.
+    pub fn new(topics: usize, max_records: usize, timeout_us: u64) -> Self {
+        Self {
+            lanes: Vec::new(),
+            loads: Vec::new(),
+            topics: (0..topics.max(1)).map(|_| Topic::default()).collect(),
+            max_records,
+            is_closed: false,
+            timeout_us,
+            grace_us: (timeout_us / 4).max(LEAST_GRACE_US),
+            grain_us: (timeout_us / 64).max(LEAST_GRAIN_US),
+        }
     }
 
+    /// Lanes of all topics together.
     pub fn count(&self) -> usize {
         self.lanes.len()
+    }
+
+    /// Partitions of each topic.
+    pub fn counts(&self) -> impl Iterator<Item = (TopicId, usize)> {
+        self.topics.iter().enumerate().map(|(id, topic)| (TopicId(id as u8), topic.count))
+    }
+
+    /// What a lane is to the cluster.
+    pub fn partition(&self, lane: u32) -> Partition {
+        let topic = self.lanes[lane as usize].topic;
+        Partition { topic, number: lane - self.topics[usize::from(topic.0)].first as u32 }
+    }
+
+    /// The lane of a partition, as the client library names it.
+    pub fn lane_of(&self, topic: TopicId, partition: i32) -> Option<usize> {
+        let topic = self.topics.get(usize::from(topic.0))?;
+        let number = usize::try_from(partition).ok().filter(|number| *number < topic.count)?;
+        Some(topic.first + number)
     }
 
     /// Takes a new picture of the cluster in. A partition count that changed moves held records to the lanes
     /// that are theirs now; each key's order stays, as all records of a key come from one lane.
     pub fn apply(&mut self, layout: &Layout) {
-        if layout.leaders.len() != self.lanes.len() {
-            self.reshape(layout.leaders.len());
+        let nothing = Vec::new();
+        let leaders = |id: usize| layout.leaders.get(id).unwrap_or(&nothing);
+        if self.topics.iter().enumerate().any(|(id, topic)| leaders(id).len() != topic.count) {
+            let counts: Vec<usize> = (0..self.topics.len()).map(|id| leaders(id).len()).collect();
+            self.reshape(&counts);
         }
-        let mut brokers: Vec<i32> = layout.leaders.clone();
+        let all: Vec<i32> = (0..self.topics.len()).flat_map(|id| leaders(id).iter().copied()).collect();
+        let mut brokers = all.clone();
         brokers.sort_unstable();
         brokers.dedup();
         self.loads =
             brokers.iter().map(|broker| Load { broker: *broker, records: 0, is_full: false }).collect();
-        for (lane, leader) in self.lanes.iter_mut().zip(&layout.leaders) {
+        for (lane, leader) in self.lanes.iter_mut().zip(&all) {
             lane.leader = brokers.binary_search(leader).unwrap_or(0);
             lane.is_up = *leader >= 0 && layout.up.contains(leader);
-            self.loads[lane.leader].records += lane.inside + lane.held.len();
+            self.loads[lane.leader].records += lane.inside.len() + lane.held.len();
         }
     }
 
-    fn reshape(&mut self, count: usize) {
-        let inside: Vec<usize> = self.lanes.iter().map(|lane| lane.inside).collect();
-        let mut waiting = vec![std::mem::take(&mut self.early)];
-        waiting.extend(self.lanes.drain(..).map(|lane| lane.held));
-        self.lanes =
-            (0..count).map(|_| Lane { leader: 0, is_up: false, held: Held::default(), inside: 0 }).collect();
-        // What is inside stays in the partition that it was given to, whatever is added beside it.
-        for (lane, inside) in self.lanes.iter_mut().zip(inside) {
-            lane.inside = inside;
-        }
-        // Oldest lane first would be wrong only between keys, never within one.
-        for held in &waiting {
-            for entry in held.iter() {
-                let lane = match count {
-                    0 => &mut self.early,
-                    _ => &mut self.lanes[partition_of(entry.hash, count as u32) as usize].held,
+    fn reshape(&mut self, counts: &[usize]) {
+        let mut before = std::mem::take(&mut self.lanes).into_iter();
+        for (id, (topic, count)) in self.topics.iter_mut().zip(counts).enumerate() {
+            let mut old: Vec<Lane> = before.by_ref().take(topic.count).collect();
+            let mut waiting = vec![std::mem::take(&mut topic.early)];
+            waiting.extend(old.iter_mut().map(|lane| std::mem::take(&mut lane.held)));
+            (topic.first, topic.count) = (self.lanes.len(), *count);
+            // What is inside stays in the partition that it was given to, whatever is added beside it.
+            let inside =
+                old.into_iter().map(|lane| lane.inside).chain(std::iter::repeat_with(Inside::default));
+            let lane = |inside| Lane { topic: TopicId(id as u8), inside, ..Lane::default() };
+            self.lanes.extend(inside.take(*count).map(lane));
+            // Oldest lane first would be wrong only between keys, never within one.
+            for entry in waiting.iter().flat_map(Held::iter) {
+                let held = match *count {
+                    0 => &mut topic.early,
+                    count => {
+                        let number = partition_of(entry.hash, count as u32) as usize;
+                        &mut self.lanes[topic.first + number].held
+                    }
                 };
-                lane.push(entry);
+                held.push(entry);
             }
         }
     }
@@ -117,31 +183,97 @@ impl Lanes {
 
     /// The topic refuses writes (no right, no such topic): a flood would only be refused as fast as it comes, so
     /// records wait here, and one at a time tries.
-    pub fn suspect(&mut self) {
-        self.on_trial = true;
+    pub fn suspect(&mut self, topic: TopicId) {
+        self.topics[usize::from(topic.0)].on_trial = true;
     }
 
     /// A record was stored: all may go again.
-    pub fn trust(&mut self) {
-        self.on_trial = false;
+    pub fn trust(&mut self, topic: TopicId) {
+        self.topics[usize::from(topic.0)].on_trial = false;
     }
 
-    pub fn is_on_trial(&self) -> bool {
-        self.on_trial
+    pub fn is_on_trial(&self, topic: TopicId) -> bool {
+        self.topics[usize::from(topic.0)].on_trial
     }
 
-    /// Decides for one new record; [`Place::Hold`] keeps a copy of it.
-    pub fn place(&mut self, batch: &Batch, record: &Record) -> Place {
-        if self.lanes.is_empty() {
-            self.early.push(Entry::of(batch, record));
+    /// Records of a topic inside the client library.
+    pub fn inside(&self, topic: TopicId) -> usize {
+        self.stretch(topic).iter().map(|lane| lane.inside.len()).sum()
+    }
+
+    /// Records of a topic that wait here.
+    pub fn held(&self, topic: TopicId) -> usize {
+        let early = self.topics[usize::from(topic.0)].early.len();
+        early + self.stretch(topic).iter().map(|lane| lane.held.len()).sum::<usize>()
+    }
+
+    /// Whether records of a topic can be stored: its partitions are known, and the leader of one is up.
+    pub fn has_way(&self, topic: TopicId) -> bool {
+        self.stretch(topic).iter().any(|lane| lane.is_up)
+    }
+
+    fn stretch(&self, topic: TopicId) -> &[Lane] {
+        let topic = &self.topics[usize::from(topic.0)];
+        &self.lanes[topic.first..topic.first + topic.count]
+    }
+
+    /// The client library is to be left alone: everything new waits here.
+    pub fn close(&mut self) {
+        self.is_closed = true;
+    }
+
+    pub fn open(&mut self) {
+        self.is_closed = false;
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// What the deadline inside counts from for a record that enters now: its acceptance, but that it has its grace.
+    pub fn since_us(&self, accepted_us: u64, now_us: u64) -> u64 {
+        accepted_us.max((now_us + self.grace_us).saturating_sub(self.timeout_us))
+    }
+
+    /// Looks which lanes have a record inside that has passed its deadline; whether any has.
+    pub fn find_late(&mut self, now_us: u64) -> bool {
+        let patience_us = self.timeout_us + self.grain_us;
+        let mut any = false;
+        for lane in &mut self.lanes {
+            lane.is_late = lane.inside.oldest_us().is_some_and(|since_us| since_us + patience_us <= now_us);
+            any |= lane.is_late;
+        }
+        any
+    }
+
+    /// Whether records are inside that may be stored in time: their leader is up, and none before them is late.
+    pub fn have_hope(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.is_up && !lane.is_late && lane.inside.len() > 0)
+    }
+
+    /// Which lanes were late at the last look.
+    pub fn late(&self) -> Vec<bool> {
+        self.lanes.iter().map(|lane| lane.is_late).collect()
+    }
+
+    /// Decides for one new record; [`Place::Hold`] keeps a copy of it. `since_us` as [`Lanes::since_us`] has it for
+    /// its batch.
+    pub fn place(&mut self, batch: &Batch, record: &Record, since_us: u64) -> Place {
+        let topic = &mut self.topics[usize::from(record.shape.topic.0)];
+        if topic.count == 0 {
+            topic.early.push(Entry::of(batch, record));
             return Place::Hold;
         }
-        let index = partition_of(record.hash, self.lanes.len() as u32);
-        let lane = &mut self.lanes[index as usize];
+        let number = partition_of(record.hash, topic.count as u32) as usize;
+        let index = match record.shape.key_len {
+            Some(_) => topic.first + number,
+            None => topic.first + open_lane(&self.lanes[topic.first..topic.first + topic.count], number),
+        };
+        let lane = &mut self.lanes[index];
         self.loads[lane.leader].records += 1;
-        if lane.is_up && lane.held.is_empty() && !self.on_trial {
-            lane.inside += 1;
-            return Place::Go(index);
+        if lane.is_up && lane.held.is_empty() && !topic.on_trial && !self.is_closed {
+            lane.inside.enter(since_us, self.grain_us);
+            return Place::Go(index as u32);
         }
         lane.held.push(Entry::of(batch, record));
         Place::Hold
@@ -150,15 +282,20 @@ impl Lanes {
     /// The client library had no room for a record that was to go: it waits here, in its place.
     pub fn hold_back(&mut self, lane: u32, entry: Entry<'_>) {
         let lane = &mut self.lanes[lane as usize];
-        lane.inside = lane.inside.saturating_sub(1);
+        lane.inside.undo();
         lane.held.push(entry);
     }
 
-    /// Lanes that are up and have records waiting.
-    pub fn next_release(&self, from: u32) -> Option<u32> {
-        (from as usize..self.lanes.len())
-            .find(|index| self.lanes[*index].is_up && !self.lanes[*index].held.is_empty())
-            .map(|index| index as u32)
+    /// Lanes that are up and have records waiting that may go; those of topics on trial only where `may_try` says so
+    /// and none of theirs is inside.
+    pub fn next_release(&self, from: u32, may_try: bool) -> Option<u32> {
+        let may_go = |lane: &Lane| {
+            lane.is_up
+                && !lane.held.is_empty()
+                && (!self.is_on_trial(lane.topic) || (may_try && self.inside(lane.topic) == 0))
+        };
+        let lanes = self.lanes.iter().enumerate().skip(from as usize);
+        lanes.filter(|_| !self.is_closed).find(|(_, lane)| may_go(lane)).map(|(index, _)| index as u32)
     }
 
     /// The records that wait in one lane, oldest first.
@@ -167,25 +304,33 @@ impl Lanes {
     }
 
     /// The `count` oldest records of a lane have left; `inside` of them are in the client library now.
-    pub fn released(&mut self, lane: u32, count: usize, inside: usize) {
+    pub fn released(&mut self, lane: u32, count: usize, inside: usize, now_us: u64) {
+        let least_us = self.since_us(0, now_us);
         let lane = &mut self.lanes[lane as usize];
+        for entry in lane.held.iter().take(inside) {
+            lane.inside.enter(entry.accepted_us.max(least_us), self.grain_us);
+        }
         lane.held.drop_front(count);
-        lane.inside += inside;
         let load = &mut self.loads[lane.leader];
         load.records = load.records.saturating_sub(count - inside);
     }
 
     /// A record that was to go, or was inside, has ended. `partition` as the client library says.
-    pub fn ended(&mut self, partition: i32) {
-        let Some(lane) = usize::try_from(partition).ok().and_then(|index| self.lanes.get_mut(index)) else {
-            return;
-        };
-        lane.inside = lane.inside.saturating_sub(1);
+    pub fn ended(&mut self, topic: TopicId, partition: i32) {
+        if let Some(lane) = self.lane_of(topic, partition) {
+            self.leave(lane as u32);
+        }
+    }
+
+    /// The same by lane.
+    pub fn leave(&mut self, lane: u32) {
+        let lane = &mut self.lanes[lane as usize];
+        lane.inside.leave();
         let load = &mut self.loads[lane.leader];
         load.records = load.records.saturating_sub(1);
     }
 
-    /// Nothing is inside the client library: counts that drifted start anew.
+    /// Nothing is inside the client library: counts start anew.
     pub fn settle(&mut self) {
         self.adjust(0);
     }
@@ -194,35 +339,34 @@ impl Lanes {
     /// heard of, or the other way round: a record that was counted in one lane ends in another. What is too much
     /// shrinks in proportion, or a lane could be full for ever of records that have long ended.
     pub fn adjust(&mut self, inside: usize) {
-        let counted: usize = self.lanes.iter().map(|lane| lane.inside).sum();
+        let counted: usize = self.lanes.iter().map(|lane| lane.inside.len()).sum();
         for load in &mut self.loads {
             load.records = 0;
         }
         for lane in &mut self.lanes {
             if counted > inside {
-                lane.inside = lane.inside * inside / counted;
+                lane.inside.shrink(lane.inside.len() * inside / counted);
             }
-            self.loads[lane.leader].records += lane.inside + lane.held.len();
+            self.loads[lane.leader].records += lane.inside.len() + lane.held.len();
         }
     }
 
-    /// Takes out what was accepted before `before_us` (`u64::MAX`: all) and shows each record.
-    pub fn expire(&mut self, before_us: u64, mut show: impl FnMut(Token, usize)) {
-        let is_due = |held: &Held| held.front().is_some_and(|entry| entry.accepted_us < before_us);
-        while is_due(&self.early) {
-            show_front(&self.early, &mut show);
-            self.early.drop_front(1);
+    /// Takes out what was accepted before `before_us` (`u64::MAX`: all), and what has waited longer than its own
+    /// patience; shows each record.
+    pub fn expire(&mut self, before_us: u64, now_us: u64, mut show: impl FnMut(&Entry<'_>)) {
+        for topic in &mut self.topics {
+            topic.early.expire(before_us, now_us, &mut show);
         }
-        for index in 0..self.lanes.len() {
-            while is_due(&self.lanes[index].held) {
-                show_front(&self.lanes[index].held, &mut show);
-                self.released(index as u32, 1, 0);
-            }
+        for lane in &mut self.lanes {
+            let gone = lane.held.expire(before_us, now_us, &mut show);
+            let load = &mut self.loads[lane.leader];
+            load.records = load.records.saturating_sub(gone);
         }
     }
 
     pub fn held_records(&self) -> usize {
-        self.early.len() + self.lanes.iter().map(|lane| lane.held.len()).sum::<usize>()
+        let early: usize = self.topics.iter().map(|topic| topic.early.len()).sum();
+        early + self.lanes.iter().map(|lane| lane.held.len()).sum::<usize>()
     }
 
     pub fn down(&self) -> usize {
@@ -230,192 +374,50 @@ impl Lanes {
     }
 
     /// A broker may fill this many records of the buffer: all of it if it is the only one, more than its equal
-    /// share and less than all otherwise.
-    fn share(&self) -> usize {
-        match self.loads.len() {
+    /// share and less than all otherwise. The same for a topic whose records wait here.
+    fn share(&self, of: usize) -> usize {
+        match of {
             0 | 1 => usize::MAX,
-            leaders => (self.max_records * (leaders + 1) / (2 * leaders)).max(1),
+            of => (self.max_records * (of + 1) / (2 * of)).max(1),
         }
     }
 
-    /// Which lanes take no more for now; a full one is open again below 80 % of its broker's share.
+    /// Which lanes take no more for now; a full one is open again below 80 % of the share.
     pub fn view(&mut self) -> LaneView {
-        let share = self.share();
+        let is_full = |was_full: bool, records: usize, share: usize| match was_full {
+            true => records > share - share.div_ceil(5),
+            false => records >= share,
+        };
+        let share = self.share(self.loads.len());
         for load in &mut self.loads {
-            let low = share - share.div_ceil(5);
-            load.is_full = if load.is_full { load.records > low } else { load.records >= share };
+            load.is_full = is_full(load.is_full, load.records, share);
         }
-        if self.loads.iter().all(|load| !load.is_full) {
+        let share = self.share(self.topics.len());
+        for id in 0..self.topics.len() {
+            let held = if share < usize::MAX { self.held(TopicId(id as u8)) } else { 0 };
+            self.topics[id].is_full = is_full(self.topics[id].is_full, held, share);
+        }
+        if !self.loads.iter().any(|load| load.is_full) && !self.topics.iter().any(|topic| topic.is_full) {
             return LaneView::default();
         }
-        LaneView::new(vec![self.lanes.iter().map(|lane| self.loads[lane.leader].is_full).collect()])
+        let full = |(id, topic): (usize, &Topic)| match topic.count {
+            0 => vec![topic.is_full],
+            _ => {
+                let lanes = self.stretch(TopicId(id as u8)).iter();
+                lanes.map(|lane| topic.is_full || self.loads[lane.leader].is_full).collect()
+            }
+        };
+        LaneView::new(self.topics.iter().enumerate().map(full).collect())
     }
 }
 
-fn show_front(held: &Held, show: &mut impl FnMut(Token, usize)) {
-    if let Some(entry) = held.front() {
-        show(entry.token, entry.shape.accounted_bytes());
-    }
+/// Any lane will do: the first from `number` on that takes records, or that one if none does.
+fn open_lane(lanes: &[Lane], number: usize) -> usize {
+    let count = lanes.len();
+    let mut candidates = (0..count).map(|step| (number + step) % count);
+    candidates.find(|index| lanes[*index].is_up && lanes[*index].held.is_empty()).unwrap_or(number)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::handoff::{Shape, TopicId, murmur2};
-
-    fn batch_of(keys: &[&str]) -> Batch {
-        let mut batch = Batch::default();
-        for (index, key) in keys.iter().enumerate() {
-            batch.arena().extend_from_slice(key.as_bytes());
-            let shape = Shape::keyed(TopicId(0), key.len() as u32, 0);
-            batch.commit(Token::nobody(index as u64), shape, 100);
-        }
-        batch
-    }
-
-    fn layout(leaders: &[i32], up: &[i32]) -> Layout {
-        Layout { leaders: leaders.to_vec(), up: up.to_vec() }
-    }
-
-    /// Nothing goes to a lane whose leader is not up; what waited goes first once it is.
-    #[test]
-    fn holds_until_the_leader_is_up_and_keeps_order() {
-        let mut lanes = Lanes::new(100);
-        let batch = batch_of(&["a", "a", "a"]);
-        assert_eq!(lanes.place(&batch, &batch.records()[0]), Place::Hold, "no partition is known");
-        lanes.apply(&layout(&[1], &[]));
-        assert_eq!(lanes.place(&batch, &batch.records()[1]), Place::Hold, "the leader is down");
-        lanes.apply(&layout(&[1], &[1]));
-        assert_eq!(lanes.place(&batch, &batch.records()[2]), Place::Hold, "older records wait");
-        let tokens: Vec<_> = lanes.waiting(0).iter().map(|entry| entry.token).collect();
-        assert_eq!(tokens, [0, 1, 2].map(Token::nobody));
-        lanes.released(0, 3, 3);
-        assert_eq!(lanes.place(&batch, &batch.records()[0]), Place::Go(0));
-    }
-
-    /// A topic that refuses writes gets one record at a time, until one is stored.
-    #[test]
-    fn on_trial_nothing_goes_by_itself() {
-        let mut lanes = Lanes::new(100);
-        lanes.apply(&layout(&[1], &[1]));
-        let batch = batch_of(&["a"]);
-        lanes.suspect();
-        assert_eq!(lanes.place(&batch, &batch.records()[0]), Place::Hold);
-        assert_eq!(lanes.next_release(0), Some(0));
-        lanes.released(0, 1, 1);
-        lanes.trust();
-        assert_eq!(lanes.place(&batch, &batch.records()[0]), Place::Go(0));
-    }
-
-    /// A topic that grows: held records move to the lanes that are theirs now, in order.
-    #[test]
-    fn growth_moves_held_records() {
-        let mut lanes = Lanes::new(100);
-        lanes.apply(&layout(&[1; 2], &[]));
-        let keys = ["a", "b", "c", "d", "a", "b"];
-        let batch = batch_of(&keys);
-        for record in batch.records() {
-            lanes.place(&batch, record);
-        }
-        lanes.apply(&layout(&[1; 5], &[1]));
-        assert_eq!(lanes.held_records(), keys.len());
-        for index in 0..5 {
-            let found: Vec<_> = lanes.waiting(index).iter().map(|entry| entry.key().to_vec()).collect();
-            assert!(found.iter().all(|key| partition_of(murmur2(key), 5) == index), "{found:?}");
-        }
-    }
-
-    /// G5 in small: one broker of two cannot take the whole buffer.
-    #[test]
-    fn a_slow_broker_fills_its_share_only() {
-        let mut lanes = Lanes::new(100);
-        lanes.apply(&layout(&[1, 2], &[1, 2]));
-        let key = ["a", "b", "c", "d"]
-            .into_iter()
-            .find(|key| partition_of(murmur2(key.as_bytes()), 2) == 0)
-            .unwrap();
-        let batch = batch_of(&[key]);
-        for _ in 0..75 {
-            assert!(lanes.view().takes(&batch.records()[0]));
-            lanes.place(&batch, &batch.records()[0]);
-        }
-        assert_eq!(lanes.view(), LaneView::new(vec![vec![true, false]]));
-        for _ in 0..14 {
-            lanes.ended(0);
-        }
-        assert_eq!(lanes.view(), LaneView::new(vec![vec![true, false]]), "80 % is not reached yet");
-        lanes.ended(0);
-        lanes.ended(0);
-        assert_eq!(lanes.view(), LaneView::default());
-    }
-
-    /// A topic that grows under load: what was inside ends in the lanes where it was counted.
-    #[test]
-    fn growth_keeps_the_count_of_each_lane() {
-        let mut lanes = Lanes::new(100);
-        lanes.apply(&layout(&[1, 2], &[1, 2]));
-        let keys = ["a", "b", "c", "d", "e", "f", "g", "h"];
-        let batch = batch_of(&keys);
-        for record in batch.records() {
-            lanes.place(&batch, record);
-        }
-        lanes.apply(&layout(&[1, 2, 1, 2], &[1, 2]));
-        for key in keys {
-            lanes.ended(partition_of(murmur2(key.as_bytes()), 2) as i32);
-        }
-        assert!(lanes.loads.iter().all(|load| load.records == 0), "{:?}", lanes.loads);
-    }
-
-    /// The client knew of a partition before us: its records end elsewhere than where they were counted.
-    #[test]
-    fn a_count_that_drifted_comes_down_under_load() {
-        let mut lanes = Lanes::new(100);
-        lanes.apply(&layout(&[1, 2], &[1, 2]));
-        let batch = batch_of(&["a", "b", "c", "d", "e", "f", "g", "h"]);
-        for _ in 0..100 {
-            for record in batch.records() {
-                lanes.place(&batch, record);
-                lanes.ended(2);
-            }
-        }
-        assert_eq!(lanes.view().full_lanes(), 2);
-        lanes.adjust(4);
-        assert_eq!(lanes.view(), LaneView::default());
-    }
-
-    /// A buffer of a few records: a share is never nothing, and a full lane opens again once it is empty.
-    #[test]
-    fn the_smallest_shares_open_again() {
-        for max_records in 1..10 {
-            let mut lanes = Lanes::new(max_records);
-            lanes.apply(&layout(&[1, 2], &[1, 2]));
-            let batch = batch_of(&["a"]);
-            let record = batch.records()[0];
-            let lane = partition_of(record.hash, 2) as i32;
-            let mut inside = 0;
-            while lanes.view().takes(&record) {
-                lanes.place(&batch, &batch.records()[0]);
-                inside += 1;
-            }
-            assert!((1..=max_records).contains(&inside), "{inside} of {max_records}");
-            (0..inside).for_each(|_| lanes.ended(lane));
-            assert!(lanes.view().takes(&record), "{max_records}");
-        }
-    }
-
-    #[test]
-    fn expires_by_age_and_at_the_end() {
-        let mut lanes = Lanes::new(100);
-        let batch = batch_of(&["a", "b"]);
-        lanes.place(&batch, &batch.records()[0]);
-        lanes.apply(&layout(&[-1, -1, -1], &[]));
-        lanes.place(&batch, &batch.records()[1]);
-        let mut seen = Vec::new();
-        for too_early in [0, 100] {
-            lanes.expire(too_early, |token, _| seen.push(token));
-            assert!(seen.is_empty(), "nothing is older than the gateway, or than its acceptance");
-        }
-        lanes.expire(101, |token, _| seen.push(token));
-        assert_eq!((seen.len(), lanes.held_records()), (2, 0));
-    }
-}
+#[path = "lanes_tests.rs"]
+mod tests;

@@ -6,11 +6,14 @@
 
 pub mod accounts;
 mod client;
+pub mod deadline;
 
 pub mod embedded;
 pub mod errors;
 pub mod feeder;
+mod former;
 pub mod held;
+mod inside;
 pub mod lanes;
 mod native;
 mod options;

@@ -9,9 +9,9 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
 use std::sync::{Arc, Mutex};
 
-use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer as _};
+use rdkafka::{ClientConfig, TopicPartitionList};
 use rdkafka_sys as sys;
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
 use slab::Slab;
@@ -144,10 +144,15 @@ pub struct Native {
     topics: [*mut sys::rd_kafka_topic_t; TOPICS_MAX],
     /// Records with headers that are inside.
     carried: RefCell<Slab<Carried>>,
+    names: [String; TOPICS_MAX],
     alarm: Alarm,
     messages: Vec<sys::rd_kafka_message_t>,
     raw_reports: Vec<*const sys::rd_kafka_message_t>,
 }
+
+// SAFETY: librdkafka's handles may be used from any thread, and whoever has the value is the only one to use these
+// (the alarm has a reference of its own). The pointers in `messages` and `raw_reports` are never read across calls.
+unsafe impl Send for Native {}
 
 impl Native {
     /// Builds a producer and makes `alarm` wake it. It writes to the topics that are added to it.
@@ -164,6 +169,7 @@ impl Native {
             queue,
             topics: [ptr::null_mut(); TOPICS_MAX],
             carried: RefCell::default(),
+            names: Default::default(),
             alarm: alarm.clone(),
             messages: Vec::new(),
             raw_reports: vec![ptr::null(); REPORTS_A_CALL],
@@ -176,17 +182,16 @@ impl Native {
         if !place.is_null() {
             return Ok(());
         }
-        let name = CString::new(name)?;
+        let text = CString::new(name)?;
         let client = self.producer.client().native_ptr();
         // SAFETY: `client` lives as long as `producer`; the topic handle is destroyed before it (see `Drop`);
         // a null configuration means the client's own.
-        *place = unsafe { sys::rd_kafka_topic_new(client, name.as_ptr(), ptr::null_mut()) };
-        match place.is_null() {
-            false => Ok(()),
-            true => {
-                Err(KafkaError::ClientCreation(format!("no handle for topic {}", name.to_string_lossy())))
-            }
+        *place = unsafe { sys::rd_kafka_topic_new(client, text.as_ptr(), ptr::null_mut()) };
+        if place.is_null() {
+            return Err(KafkaError::ClientCreation(format!("no handle for topic {name}")));
         }
+        self.names[usize::from(id.0)] = name.to_owned();
+        Ok(())
     }
 
     /// Sleeps until something happens, the alarm rings or `timeout_ms` is over; shows what happened. False:
@@ -260,11 +265,58 @@ impl Native {
         unsafe { sys::rd_kafka_flush(self.producer.client().native_ptr(), timeout_ms) };
     }
 
-    /// Gives up on everything inside: each record comes back as a delivery that says what is known of it.
-    pub fn purge(&self) {
-        let flags = sys::RD_KAFKA_PURGE_F_QUEUE | sys::RD_KAFKA_PURGE_F_INFLIGHT;
-        // SAFETY: the client lives as long as `producer`; both flags are valid for a producer.
+    /// Gives up on everything inside: each record comes back as a delivery that says what is known of it. Nothing is
+    /// sent before [`Native::go_on`]; `partitions` says of each topic how many may hold records. Does not wait for the deliveries, and
+    /// may be repeated: a record that was just then moved between the client library's threads is missed by one call.
+    pub fn let_go(&self, partitions: impl Iterator<Item = (TopicId, usize)>) {
+        // The gap that a purge leaves in the sequence makes the client library number anew whatever another of its
+        // threads has not purged yet, and send it again: all of them stop first.
+        self.set_paused(partitions, true);
+        self.purge();
+    }
+
+    /// After [`Native::let_go`], once everything has come back. What is sent from now on takes its place behind what is
+    /// still on its way to a broker, or shuts it out: its epoch is the next one.
+    pub fn go_on(&self, partitions: impl Iterator<Item = (TopicId, usize)>) {
+        self.set_paused(partitions, false);
+    }
+
+    fn set_paused(&self, partitions: impl Iterator<Item = (TopicId, usize)>, is_paused: bool) {
+        let mut list = TopicPartitionList::new();
+        for (id, count) in partitions.filter(|(_, count)| *count > 0) {
+            list.add_partition_range(&self.names[usize::from(id.0)], 0, count as i32 - 1);
+        }
+        let (client, list) = (self.producer.client().native_ptr(), list.ptr());
+        // SAFETY: the client lives as long as `producer`, and the list longer than the call: it is dropped at the end
+        // of this function. A partition that the client does not know has no records, and is skipped.
+        unsafe {
+            match is_paused {
+                true => sys::rd_kafka_pause_partitions(client, list),
+                false => sys::rd_kafka_resume_partitions(client, list),
+            }
+        };
+    }
+
+    /// Like [`Native::let_go`], and for ever.
+    pub fn give_up(&self) {
+        let (client, code) = (self.producer.client().native_ptr(), Code::RD_KAFKA_RESP_ERR__TIMED_OUT);
+        // A fatal error is what stops the client library for good; ours is as good as any.
+        // SAFETY: the client lives as long as `producer`; the reason is a NUL-terminated literal.
+        unsafe { sys::rd_kafka_test_fatal_error(client, code, c"given up".as_ptr()) };
+        self.purge();
+    }
+
+    fn purge(&self) {
+        let flags =
+            sys::RD_KAFKA_PURGE_F_QUEUE | sys::RD_KAFKA_PURGE_F_INFLIGHT | sys::RD_KAFKA_PURGE_F_NON_BLOCKING;
+        // SAFETY: the client lives as long as `producer`; the flags are valid for a producer.
         unsafe { sys::rd_kafka_purge(self.producer.client().native_ptr(), flags) };
+    }
+
+    /// The alarm is for another producer from now on.
+    pub fn detach(&mut self) {
+        *lock(&self.alarm.0) = None;
+        self.alarm = Alarm::default();
     }
 }
 

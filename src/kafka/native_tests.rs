@@ -29,7 +29,7 @@ fn records(count: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
     (0..count).map(|number| (format!("key-{number}").into_bytes(), vec![b'v'; number % 300])).collect()
 }
 
-fn native(config: &ClientConfig, alarm: &Alarm) -> Native {
+fn native_of(config: &ClientConfig, alarm: &Alarm) -> Native {
     let mut native = Native::new(config, alarm).unwrap();
     native.add_topic(TopicId(0), "t").unwrap();
     native
@@ -76,7 +76,7 @@ fn deliveries(native: &mut Native, count: usize) -> Vec<(u64, Code, Vec<u8>, usi
 #[test]
 fn every_record_comes_back_once_with_what_it_carried() {
     let broker = broker();
-    let mut native = native(&config(&broker, &[]), &Alarm::default());
+    let mut native = native_of(&config(&broker, &[]), &Alarm::default());
     let records = records(3 * REPORTS_A_CALL + 7);
     assert_eq!(produce(&mut native, &records), (records.len(), Vec::new()));
     let mut seen = deliveries(&mut native, records.len());
@@ -92,7 +92,7 @@ fn every_record_comes_back_once_with_what_it_carried() {
 fn refused_records_are_named_and_never_reported() {
     let broker = broker();
     let limits = [("queue.buffering.max.messages", "10"), ("message.max.bytes", "1000")];
-    let mut native = native(&config(&broker, &limits), &Alarm::default());
+    let mut native = native_of(&config(&broker, &limits), &Alarm::default());
     let mut records = records(15);
     records[3].1 = vec![0; 2000];
     let (taken, refused) = produce(&mut native, &records);
@@ -109,7 +109,7 @@ fn refused_records_are_named_and_never_reported() {
 #[test]
 fn a_partition_that_does_not_exist_refuses_and_keeps_nothing() {
     let broker = broker();
-    let mut native = native(&config(&broker, &[]), &Alarm::default());
+    let mut native = native_of(&config(&broker, &[]), &Alarm::default());
     let records = records(20);
     produce(&mut native, &records);
     assert_eq!(deliveries(&mut native, 20).len(), 20, "the topic is known now");
@@ -120,27 +120,89 @@ fn a_partition_that_does_not_exist_refuses_and_keeps_nothing() {
     assert_eq!(native.producer.in_flight_count(), 0);
 }
 
+/// Records in flight and records that wait, brokers gone: each comes back, with its key and the word for where it was.
+/// Nothing is sent before it is told to go on; then it is the same producer as before.
 #[test]
-fn purged_records_come_back_with_their_keys() {
+fn it_lets_go_of_everything_and_goes_on() {
     let broker = broker();
-    let mut native = native(&config(&broker, &[]), &Alarm::default());
+    let config = config(&broker, &[("enable.idempotence", "true"), ("batch.num.messages", "100")]);
+    let mut native = native_of(&config, &Alarm::default());
+    let records = records(2000);
+    produce(&mut native, &records[..10]);
+    assert_eq!(deliveries(&mut native, 10).len(), 10);
+    broker.broker_slow(BrokerId::All, PATIENCE).unwrap();
+    assert_eq!(produce(&mut native, &records).0, records.len());
+    native.flush(200);
+    let start = Instant::now();
+    native.let_go([(TopicId(0), 3)].into_iter());
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    let seen = deliveries(&mut native, records.len());
+    for (bits, code, key, _) in &seen {
+        let is_purge =
+            matches!(code, Code::RD_KAFKA_RESP_ERR__PURGE_INFLIGHT | Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE);
+        assert!(is_purge, "{code:?}");
+        assert_eq!(*key, records[*bits as usize].0);
+    }
+    let in_flight = seen.iter().filter(|(_, code, ..)| *code == Code::RD_KAFKA_RESP_ERR__PURGE_INFLIGHT);
+    assert!((1..2000).contains(&in_flight.count()));
+
+    // Connections of their own, which nothing slow is left on.
+    broker.broker_down(BrokerId::All).unwrap();
+    broker.broker_slow(BrokerId::All, Duration::ZERO).unwrap();
+    broker.broker_up(BrokerId::All).unwrap();
+    assert_eq!(produce(&mut native, &records[..10]).0, 10);
+    native.flush(1000);
+    while native.poll(200, |event| assert!(!matches!(event, Event::Deliveries(_)), "nothing is sent")) {}
+    native.go_on([(TopicId(0), 3)].into_iter());
+    for (_, code, ..) in deliveries(&mut native, 10) {
+        assert_eq!(code, Code::RD_KAFKA_RESP_ERR_NO_ERROR);
+    }
+}
+
+/// Given up, a producer gives everything back and takes nothing any more.
+#[test]
+fn given_up_it_gives_everything_back() {
+    let broker = broker();
+    let config = config(&broker, &[("enable.idempotence", "true")]);
+    let mut native = native_of(&config, &Alarm::default());
     broker.broker_down(BrokerId::All).unwrap();
     let records = records(2000);
     assert_eq!(produce(&mut native, &records).0, records.len());
     native.flush(10);
-    native.purge();
-    let seen = deliveries(&mut native, records.len());
-    for (bits, code, key, _) in seen {
-        assert_ne!(code, Code::RD_KAFKA_RESP_ERR_NO_ERROR);
+    native.give_up();
+    for (bits, code, key, _) in deliveries(&mut native, records.len()) {
+        assert_eq!(code, Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE);
         assert_eq!(key, records[bits as usize].0);
     }
+    broker.broker_up(BrokerId::All).unwrap();
+    let (taken, refused) = produce(&mut native, &records[..5]);
+    assert_eq!((taken, refused.len()), (0, 5));
+    assert!(refused.iter().all(|(_, code)| *code == Code::RD_KAFKA_RESP_ERR__FATAL), "{refused:?}");
+}
+
+/// It may end on another thread, and the alarm is free for the next one.
+#[test]
+fn a_detached_producer_leaves_the_alarm_alone() {
+    let broker = broker();
+    let alarm = Alarm::default();
+    let mut former = native_of(&config(&broker, &[]), &alarm);
+    former.detach();
+    let mut native = native_of(&config(&broker, &[]), &alarm);
+    produce(&mut former, &records(100));
+    std::thread::spawn(move || drop(former)).join().unwrap();
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| alarm.ring());
+        while native.poll(60_000, |_| {}) {}
+    });
+    assert!(start.elapsed() < PATIENCE, "the alarm wakes");
 }
 
 #[test]
 fn statistics_and_errors_are_shown() {
     let broker = broker();
     let statistics = [("statistics.interval.ms", "20")];
-    let mut native = native(&config(&broker, &statistics), &Alarm::default());
+    let mut native = native_of(&config(&broker, &statistics), &Alarm::default());
     broker.broker_down(BrokerId::All).unwrap();
     let (mut has_statistics, mut has_error, until) = (false, false, Instant::now() + PATIENCE);
     while !(has_statistics && has_error) {
@@ -168,7 +230,7 @@ fn the_alarm_may_ring_at_any_time() {
             }
         });
         for count in [0, 1, 1000] {
-            let mut native = native(&config(&broker, &[]), &alarm);
+            let mut native = native_of(&config(&broker, &[]), &alarm);
             let start = Instant::now();
             while native.poll(60_000, |_| {}) {}
             assert!(start.elapsed() < PATIENCE, "the alarm wakes");
@@ -185,10 +247,10 @@ fn the_alarm_may_ring_at_any_time() {
 fn dropped_with_records_inside() {
     let broker = broker();
     let alarm = Alarm::default();
-    let mut stored = native(&config(&broker, &[]), &alarm);
+    let mut stored = native_of(&config(&broker, &[]), &alarm);
     produce(&mut stored, &records(500));
     deliveries(&mut stored, 1);
-    let mut stuck = native(&config(&broker, &[]), &alarm);
+    let mut stuck = native_of(&config(&broker, &[]), &alarm);
     broker.broker_down(BrokerId::All).unwrap();
     produce(&mut stuck, &records(500));
     let start = Instant::now();

@@ -37,7 +37,32 @@ impl Topics {
         self.0.iter().enumerate().filter_map(|(id, name)| Some((TopicId(id as u8), name.as_deref()?)))
     }
 
-    /// Each name once: routes may share a topic.
+    /// The same without those that share another's topic: each topic once, under its first id.
+    pub fn own(&self) -> impl Iterator<Item = (TopicId, &str)> {
+        self.iter().filter(|(id, _)| self.own_id(*id) == *id)
+    }
+
+    pub fn own_ids(&self) -> impl Iterator<Item = TopicId> {
+        self.own().map(|(id, _)| id)
+    }
+
+    /// The id under which the topic of `id` is written: routes may share one.
+    pub fn own_id(&self, id: TopicId) -> TopicId {
+        let name = self.name(id);
+        self.iter().find(|(_, other)| *other == name).map_or(id, |(own, _)| own)
+    }
+
+    /// Empty for one that is not there.
+    pub fn name(&self, id: TopicId) -> &str {
+        self.0.get(usize::from(id.0)).and_then(|name| name.as_deref()).unwrap_or_default()
+    }
+
+    /// One more than the highest id.
+    pub fn count(&self) -> usize {
+        self.iter().map(|(id, _)| usize::from(id.0) + 1).max().unwrap_or(0)
+    }
+
+    /// Each name once.
     pub fn names(&self) -> Vec<&str> {
         let mut names = Vec::new();
         for (_, name) in self.iter() {

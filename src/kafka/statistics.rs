@@ -4,6 +4,8 @@
 use rdkafka::Statistics;
 
 use super::lanes::Layout;
+use super::options::Topics;
+use crate::handoff::TOPICS_MAX;
 
 /// One reading of the statistics.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,7 +21,7 @@ pub struct Reading {
 }
 
 /// Reads one statistics document; `None` if it is not one.
-pub fn read(json: &str, topic: &str, idempotence: bool) -> Option<Reading> {
+pub fn read(json: &str, topics: &Topics, idempotence: bool) -> Option<Reading> {
     let statistics: Statistics = serde_json::from_str(json).ok()?;
     let mut reading = Reading::default();
     for broker in statistics.brokers.values() {
@@ -37,13 +39,15 @@ pub fn read(json: &str, topic: &str, idempotence: bool) -> Option<Reading> {
     }
     reading.layout.up.sort_unstable();
     reading.round_trips.sort_unstable();
-    if let Some(topic) = statistics.topics.get(topic) {
-        reading.sent = topic.partitions.values().map(|partition| partition.txmsgs).sum();
+    reading.layout.leaders = vec![Vec::new(); TOPICS_MAX];
+    for (id, name) in topics.own() {
+        let Some(topic) = statistics.topics.get(name) else { continue };
+        reading.sent += topic.partitions.values().map(|partition| partition.txmsgs).sum::<u64>();
         let known =
             topic.partitions.values().filter(|partition| partition.partition >= 0 && !partition.unknown);
         let mut leaders: Vec<(i32, i32)> = known.map(|p| (p.partition, p.leader)).collect();
         leaders.sort_unstable();
-        reading.layout.leaders = leaders.into_iter().map(|(_, leader)| leader).collect();
+        reading.layout.leaders[usize::from(id.0)] = leaders.into_iter().map(|(_, leader)| leader).collect();
     }
     let state = statistics.eos.map(|eos| eos.idemp_state);
     reading.has_producer_id = !idempotence || state.is_some_and(|state| state == "Assigned");

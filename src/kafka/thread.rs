@@ -1,22 +1,22 @@
 //! The Kafka thread: feeds the producer, serves its reports, and knows at any time whether Kafka can be reached.
 //!
-//! A turn: sleep in the client's queue, serve what happened, take batches, release what waited, expire, show,
-//! publish. Never sees a socket, never waits for room with reports unserved.
+//! A turn: sleep in the client's queue, serve what happened, keep the deadline, release what waited, take batches,
+//! expire, show, publish. Never sees a socket, never waits for room with reports unserved.
 
 use std::io;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::client;
+use super::deadline::Step;
 use super::feeder::Feeder;
-use super::lanes::Layout;
+use super::former::{self, Former};
 use super::native::{Alarm, Native};
 use super::options::KafkaOptions;
-use super::statistics::Reading;
-use super::topic::TopicGate;
+use super::topic::{TopicGate, TopicReady};
 use super::watch::Watch;
 use crate::event::{Outcome, quoted};
-use crate::handoff::{BufferOptions, Cause, Clock, KafkaEnd, Sleep, lock};
+use crate::handoff::{BufferOptions, Cause, Clock, KafkaEnd, Sleep};
 
 /// Without a batch for so long, the thread stops dozing and sleeps, in microseconds.
 const DOZING_US: u64 = 5_000;
@@ -56,10 +56,11 @@ pub fn start(
             servers,
             alarm,
             native: None,
+            former: Former::default(),
             gate: None,
             feeder: Feeder::default(),
             last_batch_us: 0,
-            max_batch_bytes: 0,
+            topics: Vec::new(),
         };
         match gate {
             Ok(gate) => worker.gate = Some(gate),
@@ -76,11 +77,12 @@ struct Worker {
     servers: String,
     alarm: Alarm,
     native: Option<Native>,
+    former: Former,
     gate: Option<TopicGate>,
     feeder: Feeder,
     last_batch_us: u64,
-    /// What the topic allows for a batch of records, in bytes.
-    max_batch_bytes: usize,
+    /// Those that were found.
+    topics: Vec<TopicReady>,
 }
 
 impl Worker {
@@ -88,17 +90,17 @@ impl Worker {
         loop {
             self.sleep();
             self.open_gate();
-            if std::mem::take(&mut self.watch.is_fatal) {
-                self.rebuild();
-            }
             let now_us = self.watch.clock.now_us();
-            if let Some(native) = self.native.as_mut().filter(|_| self.watch.may_release(now_us)) {
-                self.watch.inside +=
-                    self.feeder.release(&mut self.watch.accounts, &mut self.watch.lanes, native);
+            self.part_with_former(now_us);
+            self.keep_deadline(now_us);
+            if let Some(native) = &mut self.native {
+                let may_try = self.watch.may_try(now_us);
+                let (accounts, lanes) = (&mut self.watch.accounts, &mut self.watch.lanes);
+                self.watch.inside += self.feeder.release(accounts, lanes, native, may_try, now_us);
             }
             let was_empty = self.watch.inside == 0;
-            let (taken, inside) =
-                self.feeder.feed(&mut self.watch.accounts, &mut self.watch.lanes, self.native.as_mut());
+            let (accounts, lanes) = (&mut self.watch.accounts, &mut self.watch.lanes);
+            let (taken, inside) = self.feeder.feed(accounts, lanes, self.native.as_mut(), now_us);
             self.watch.inside += inside;
             if was_empty && self.watch.inside > 0 {
                 self.watch.progress_us = now_us;
@@ -126,7 +128,7 @@ impl Worker {
         let timeout_ms = match () {
             () if end.has_work() || !end.is_silent() => 0,
             () if dozes => client::DOZE.as_millis() as i32,
-            () if is_closing || self.watch.lanes.held_records() > 0 => SHORT_SLEEP_MS,
+            () if is_closing || self.watch.is_unsettled() => SHORT_SLEEP_MS,
             () => SLEEP_MS,
         };
         match &mut self.native {
@@ -141,7 +143,8 @@ impl Worker {
                     }
                     more = native.poll(0, |event| watch.serve(event));
                 }
-                if is_closing && self.options.linger > Duration::from_millis(50) && watch.inside > 0 {
+                let is_last_call = is_closing || watch.lanes.is_closed();
+                if is_last_call && self.options.linger > Duration::from_millis(50) && watch.inside > 0 {
                     native.flush(SHORT_SLEEP_MS);
                 }
             }
@@ -149,23 +152,34 @@ impl Worker {
         self.watch.accounts.end.bell.announce(Sleep::Awake);
     }
 
-    /// Once the topic is there: the producer is built for it.
+    /// Once a topic is there: the producer is built for it, or writes to it as well.
     fn open_gate(&mut self) {
-        let Some(topic) = self.gate.as_ref().and_then(|gate| gate.answer()) else { return };
-        self.gate = None;
-        self.watch.accounts.end.shared.board.max_record_bytes[0].set(topic.max_record_bytes as u64);
-        self.max_batch_bytes = topic.max_batch_bytes;
-        self.watch.lanes.apply(&Layout { leaders: vec![-1; topic.partitions], up: Vec::new() });
-        self.build();
+        while let Some(topic) = self.gate.as_ref().and_then(|gate| gate.answer()) {
+            let limits = &self.watch.accounts.end.shared.board.max_record_bytes;
+            limits[usize::from(topic.id.0)].set(topic.max_record_bytes as u64);
+            self.watch.found(topic.id, topic.partitions);
+            self.topics.push(topic);
+            match &mut self.native {
+                None => self.build(),
+                Some(native) => {
+                    if let Err(error) = native.add_topic(topic.id, self.options.topics.name(topic.id)) {
+                        log::error!(target: "kafka", "producer.failed reason={}", quoted(&error));
+                    }
+                }
+            }
+        }
+        if self.topics.len() == self.options.topics.own_ids().count() {
+            self.gate = None;
+        }
     }
 
     fn build(&mut self) {
-        let partitions = self.watch.lanes.count();
-        let config =
-            client::producer(&self.options, &self.buffer, &self.servers, partitions, self.max_batch_bytes);
+        let partitions = self.topics.iter().map(|topic| topic.partitions).max().unwrap_or(1);
+        let batch_bytes = self.topics.iter().map(|topic| topic.max_batch_bytes).min().unwrap_or(usize::MAX);
+        let config = client::producer(&self.options, &self.buffer, &self.servers, partitions, batch_bytes);
         let built = Native::new(&config, &self.alarm).and_then(|mut native| {
-            for (id, name) in self.options.topics.iter() {
-                native.add_topic(id, name)?;
+            for topic in &self.topics {
+                native.add_topic(topic.id, self.options.topics.name(topic.id))?;
             }
             Ok(native)
         });
@@ -182,47 +196,72 @@ impl Worker {
         }
     }
 
-    /// A fatal producer never produces again: what is inside ends as its reports say, then a new one is built.
-    fn rebuild(&mut self) {
-        let board = &self.watch.accounts.end.shared.board;
-        board.ready.store(false, std::sync::atomic::Ordering::SeqCst);
-        *lock(&board.phase) = "producer_lost";
-        log::error!(target: "kafka", "producer.rebuild inside={}", self.watch.inside);
-        self.empty_producer(Cause::ProducerLost);
-        self.native = None;
-        self.watch.retries_before += std::mem::take(&mut self.watch.retries);
-        self.watch.ended = 0;
-        self.watch.lanes.settle();
-        self.watch.lanes.mark_down(None);
-        self.watch.reading = Reading::default();
-        self.watch.is_fatal = false;
+    /// Does what is to be done about records inside that have passed their deadline.
+    fn keep_deadline(&mut self, now_us: u64) {
+        let step = self.watch.step(now_us);
+        match (step, &self.native) {
+            (Step::LetGo, Some(native)) => native.let_go(self.watch.lanes.counts()),
+            (Step::GoOn, Some(native)) => native.go_on(self.watch.lanes.counts()),
+            (Step::Rebuild, _) if !self.former.is_there() => self.rebuild(now_us),
+            _ => {}
+        }
+    }
+
+    /// The producer never produces again: what is inside ends as its reports say, and a new one is built at once.
+    fn rebuild(&mut self, now_us: u64) {
+        let reason = if self.watch.is_fatal { "fatal" } else { "silent" };
+        log::error!(target: "kafka", "producer.rebuild reason={reason} inside={}", self.watch.inside);
+        if let Some(native) = self.native.take() {
+            self.former.take(native, now_us);
+        }
+        self.watch.start_anew();
         self.build();
     }
 
-    /// Purges the producer and serves reports until nothing is inside.
-    fn empty_producer(&mut self, cause: Cause) {
-        let Some(native) = &mut self.native else { return };
-        self.watch.purged = cause;
-        native.purge();
+    /// Serves the reports that the producer before this one still owes, and ends it after the last one.
+    fn part_with_former(&mut self, now_us: u64) {
         let watch = &mut self.watch;
-        let until_us = watch.clock.now_us() + PURGE_US;
-        while watch.inside > 0 && watch.clock.now_us() < until_us {
-            native.poll(SHORT_SLEEP_MS, |event| watch.serve(event));
-            watch.accounts.end.publish();
+        self.former.serve(EVENTS_A_TURN, now_us, |event| watch.serve_former(event));
+        if watch.owed == 0
+            && let Err(error) = self.former.end()
+        {
+            log::error!(target: "kafka", "thread.failed name=former reason={}", quoted(&error));
         }
-        if watch.inside > 0 {
+    }
+
+    /// Gives up on everything inside and serves reports until nothing is.
+    fn empty_producers(&mut self) {
+        self.watch.is_ending = true;
+        let clock = self.watch.clock;
+        let (until_us, mut again_us) = (clock.now_us() + PURGE_US, 0);
+        while self.watch.inside + self.watch.owed > 0 && clock.now_us() < until_us {
+            let now_us = clock.now_us();
+            match &mut self.native {
+                None => thread::park_timeout(Duration::from_millis(1)),
+                Some(native) => {
+                    if now_us >= again_us {
+                        again_us = now_us + former::AGAIN_US;
+                        native.give_up();
+                    }
+                    let watch = &mut self.watch;
+                    native.poll(SHORT_SLEEP_MS, |event| watch.serve(event));
+                }
+            }
+            self.part_with_former(now_us);
+            self.watch.accounts.end.publish();
+        }
+        let silent = std::mem::take(&mut self.watch.inside) + std::mem::take(&mut self.watch.owed);
+        if silent > 0 {
             // The client library owes a report for each; without one nothing can be said of them.
-            log::error!(target: "kafka", "producer.silent unknown={}", watch.inside);
-            watch.accounts.end.shared.ledger.credit(Outcome::Unknown, watch.inside as u64);
-            watch.inside = 0;
+            log::error!(target: "kafka", "producer.silent unknown={silent}");
+            self.watch.accounts.end.shared.ledger.credit(Outcome::Unknown, silent as u64);
         }
-        watch.purged = Cause::UnknownTopic;
     }
 
     fn is_done(&self, now_us: u64) -> bool {
         let end = &self.watch.accounts.end;
         let Some(deadline_us) = end.shared.closing_us() else { return false };
-        let is_empty = self.watch.inside == 0 && self.watch.lanes.held_records() == 0 && !end.has_work();
+        let is_empty = self.watch.inside == 0 && !self.watch.is_unsettled() && !end.has_work();
         (is_empty && end.is_silent()) || now_us >= deadline_us
     }
 
@@ -234,11 +273,11 @@ impl Worker {
         self.watch.lanes.mark_down(None);
         self.watch.accounts.end.close_inlet();
         while self.watch.accounts.end.has_work() {
-            self.feeder.feed(&mut self.watch.accounts, &mut self.watch.lanes, None::<&mut Native>);
+            self.feeder.feed(&mut self.watch.accounts, &mut self.watch.lanes, None::<&mut Native>, 0);
         }
         self.watch.expire(u64::MAX, Cause::ShuttingDown);
-        self.empty_producer(Cause::ShuttingDown);
-        self.native = None;
+        self.empty_producers();
+        (self.native, self.former) = (None, Former::default());
         self.watch.show(false);
         self.watch.accounts.end.publish();
         while !self.watch.accounts.end.is_silent() && self.watch.clock.now_us() < until_us {

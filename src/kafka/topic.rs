@@ -1,14 +1,15 @@
-//! The topic before the first record: described, created if absent, never altered, and seen by all (S0-R5, G16).
+//! Topics before their first record: described, created if absent, never altered, and seen by all (S0-R5, G16).
 //!
 //! Runs on a helper thread with a client of its own, because every question to a cluster may take its time; the
-//! Kafka thread goes on collecting records meanwhile. The answer crosses by a channel, once.
+//! Kafka thread goes on collecting records meanwhile. Each topic's answer crosses by a channel, once; one that is
+//! not found does not hold the others back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, bounded};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::KafkaResult;
@@ -17,6 +18,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::client;
 use super::options::{Bootstrap, KafkaOptions};
 use crate::event::quoted;
+use crate::handoff::{TOPICS_MAX, TopicId};
 
 /// One question to the cluster lasts at most this long, so that a shutdown never waits longer.
 const QUESTION: Duration = Duration::from_millis(1000);
@@ -32,6 +34,7 @@ const FRAMING_BYTES: usize = 128;
 /// The topic as it was found or made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicReady {
+    pub id: TopicId,
     pub partitions: usize,
     /// Key and value together, in bytes.
     pub max_record_bytes: usize,
@@ -47,24 +50,26 @@ pub struct TopicGate {
 }
 
 impl TopicGate {
-    /// Starts looking. `wake` is called once the answer is there.
+    /// Starts looking. `wake` is called once an answer is there.
     pub fn start(
         options: KafkaOptions,
         servers: String,
         wake: impl Fn() + Send + 'static,
     ) -> std::io::Result<Self> {
-        let (sender, answer) = bounded(1);
+        let (sender, answer) = bounded(TOPICS_MAX);
         let stop = Arc::new(AtomicBool::new(false));
         let asked_to_stop = stop.clone();
         let thread = thread::Builder::new().name("sluice-topic".into()).spawn(move || {
             let is_stopped = || asked_to_stop.load(SeqCst);
-            look(&options, options.topics.names()[0], &servers, &is_stopped, &sender);
-            wake();
+            look(&options, &servers, &is_stopped, |topic| {
+                let _ = sender.send(topic);
+                wake();
+            });
         })?;
         Ok(Self { answer, stop, thread: Some(thread) })
     }
 
-    /// The answer, if it is there.
+    /// The next topic that was found.
     pub fn answer(&self) -> Option<TopicReady> {
         self.answer.try_recv().ok()
     }
@@ -80,12 +85,20 @@ impl Drop for TopicGate {
     }
 }
 
+/// The search for one topic.
+struct Search<'a> {
+    id: TopicId,
+    name: &'a str,
+    attempts: u32,
+    created: bool,
+    seen_before: Option<usize>,
+}
+
 fn look(
     options: &KafkaOptions,
-    name: &str,
     servers: &str,
     is_stopped: &dyn Fn() -> bool,
-    answer: &Sender<TopicReady>,
+    mut found: impl FnMut(TopicReady),
 ) {
     let mut config = client::common(options, servers);
     config.set("allow.auto.create.topics", "false");
@@ -96,52 +109,81 @@ fn look(
             return;
         }
     };
-    let mut attempts = 0;
-    let mut created = false;
-    let mut seen_before = None;
-    while !is_stopped() {
-        match describe(&admin, name) {
+    let search = |(id, name)| Search { id, name, attempts: 0, created: false, seen_before: None };
+    let mut searches: Vec<Search<'_>> = options.topics.own().map(search).collect();
+    while !searches.is_empty() && !is_stopped() {
+        let mut is_patient = true;
+        searches.retain_mut(|search| match search.step(&admin, options, servers) {
+            Step::Found(topic) => {
+                found(topic);
+                false
+            }
+            Step::Again => {
+                is_patient = false;
+                true
+            }
+            Step::Later => true,
+        });
+        if is_patient && !searches.is_empty() {
+            thread::park_timeout(PAUSE);
+        }
+    }
+}
+
+enum Step {
+    Found(TopicReady),
+    /// The next question may be the last.
+    Again,
+    Later,
+}
+
+impl Search<'_> {
+    fn step(
+        &mut self,
+        admin: &AdminClient<DefaultClientContext>,
+        options: &KafkaOptions,
+        servers: &str,
+    ) -> Step {
+        let name = self.name;
+        let seen_before = self.seen_before.take();
+        match describe(admin, name) {
             // The same complete picture twice: every broker asked has heard of the topic.
             Ok(Found::Complete(partitions)) if seen_before == Some(partitions) => {
-                let max_batch_bytes = max_batch_bytes(&admin, options, name);
+                let max_batch_bytes = max_batch_bytes(admin, options, name);
                 let max_record_bytes = max_batch_bytes.saturating_sub(FRAMING_BYTES);
-                log::info!(target: "kafka", "topic.ready name={} partitions={partitions} created={created}", name);
-                let _ = answer.send(TopicReady { partitions, max_record_bytes, max_batch_bytes });
-                return;
-            }
-            Ok(Found::Complete(partitions)) => {
-                seen_before = Some(partitions);
-                continue;
-            }
-            Ok(Found::Leaderless(count)) => {
-                seen_before = None;
-                complain(&mut attempts, || format!("topic.waiting name={} leaderless={count}", name));
-            }
-            Ok(Found::Absent) => {
-                seen_before = None;
-                match create(&admin, options, name) {
-                    Ok(false) => {}
-                    Ok(true) => {
-                        created = true;
-                        log::info!(target: "kafka", "topic.created name={} partitions={}", name, options.partitions);
-                    }
-                    Err(reason) => complain(&mut attempts, || {
-                        format!(
-                            "topic.absent name={} reason={} hint=\"create it, or allow this client to\"",
-                            name,
-                            quoted(&reason)
-                        )
-                    }),
-                }
-            }
-            Err(error) => {
-                seen_before = None;
-                complain(&mut attempts, || {
-                    format!("kafka.waiting bootstrap={servers} reason={}", quoted(&error))
+                log::info!(target: "kafka", "topic.ready name={name} partitions={partitions} created={}", self.created);
+                return Step::Found(TopicReady {
+                    id: self.id,
+                    partitions,
+                    max_record_bytes,
+                    max_batch_bytes,
                 });
             }
+            Ok(Found::Complete(partitions)) => {
+                self.seen_before = Some(partitions);
+                return Step::Again;
+            }
+            Ok(Found::Leaderless(count)) => {
+                complain(&mut self.attempts, || format!("topic.waiting name={name} leaderless={count}"));
+            }
+            Ok(Found::Absent) => match create(admin, options, name) {
+                Ok(false) => {}
+                Ok(true) => {
+                    self.created = true;
+                    log::info!(target: "kafka", "topic.created name={name} partitions={}", options.partitions);
+                }
+                Err(reason) => complain(&mut self.attempts, || {
+                    let reason = quoted(&reason);
+                    format!(
+                        "topic.absent name={name} reason={reason} hint=\"create it, or allow this client to\""
+                    )
+                }),
+            },
+            Err(error) => complain(&mut self.attempts, || {
+                format!("kafka.waiting bootstrap={servers} reason={}", quoted(&error))
+            }),
         }
-        thread::park_timeout(PAUSE);
+        Step::Later
     }
 }
 

@@ -7,13 +7,14 @@
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
 
 use super::accounts::Accounts;
+use super::deadline::{Deadline, Step};
 use super::errors::judge;
 use super::lanes::Lanes;
-use super::native::Event;
-use super::options::KafkaOptions;
+use super::native::{Deliveries, Delivery, Event};
+use super::options::{KafkaOptions, Topics};
 use super::statistics::{self, Reading};
 use crate::event::{Outcome, excerpt};
-use crate::handoff::{BufferOptions, Cause, Clock, KafkaEnd, LaneView, lock, unix_ms};
+use crate::handoff::{BufferOptions, Cause, Clock, KafkaEnd, LaneView, TOPICS_MAX, TopicId, lock, unix_ms};
 use crate::metrics::Throttle;
 
 /// Records inside the client library without any report for so long: Kafka is stuck, and readiness falls within the
@@ -31,12 +32,18 @@ pub struct Watch {
     pub accounts: Accounts,
     pub lanes: Lanes,
     pub clock: Clock,
-    pub topic: String,
+    topics: Topics,
     pub idempotence: bool,
     pub reading: Reading,
     /// The picture changed, or lanes were marked down since it was applied.
     pub is_stale: bool,
     pub inside: usize,
+    /// Records that the producer before the present one has not reported yet.
+    pub owed: usize,
+    /// While the client library lets go: which lanes had records past their deadline when it was told to.
+    late: Vec<bool>,
+    /// The same for the producer before the present one.
+    owed_late: Vec<bool>,
     /// Records of the present producer that have ended.
     pub ended: u64,
     /// Records that the present producer sent again, and all those before it.
@@ -45,8 +52,11 @@ pub struct Watch {
     /// Moment of the last sign that records get through.
     pub progress_us: u64,
     pub is_fatal: bool,
-    /// Why the client library gives records up unsent. Unless we make it do so, their partition has gone.
-    pub purged: Cause,
+    deadline: Deadline,
+    /// The present producer has not shown itself yet, after another.
+    is_new: bool,
+    /// The gateway ends: that is why the client library gives records up.
+    pub is_ending: bool,
     pub shown_ready: Option<&'static str>,
     pub shown_lanes: LaneView,
     pub errors: Throttle,
@@ -64,19 +74,28 @@ impl Watch {
     pub fn new(options: &KafkaOptions, buffer: &BufferOptions, end: KafkaEnd, clock: Clock) -> Self {
         Self {
             accounts: Accounts::new(end, clock),
-            lanes: Lanes::new(buffer.max_records),
+            lanes: Lanes::new(
+                options.topics.count(),
+                buffer.max_records,
+                options.delivery_timeout.as_micros() as u64,
+            ),
             clock,
-            topic: options.topics.names().first().copied().unwrap_or_default().to_owned(),
+            topics: options.topics.clone(),
             idempotence: options.idempotence,
             reading: Reading::default(),
             is_stale: false,
             inside: 0,
+            owed: 0,
+            late: Vec::new(),
+            owed_late: Vec::new(),
             ended: 0,
             retries: 0,
             retries_before: 0,
             progress_us: 0,
             is_fatal: false,
-            purged: Cause::UnknownTopic,
+            deadline: Deadline::default(),
+            is_new: false,
+            is_ending: false,
             shown_ready: None,
             shown_lanes: LaneView::default(),
             errors: Throttle::default(),
@@ -93,46 +112,29 @@ impl Watch {
         match event {
             Event::Deliveries(deliveries) => {
                 let before = self.inside;
-                let (mut stored, mut refused) = (false, false);
-                for delivery in deliveries.iter() {
-                    self.inside = self.inside.saturating_sub(1);
-                    self.ended += 1;
-                    self.lanes.ended(delivery.partition);
-                    let (outcome, cause) = match judge(delivery.code, delivery.persistence) {
-                        // A client that turns fatal purges what it has not sent: the gateway goes on.
-                        (outcome, Cause::ShuttingDown) if self.is_fatal => (outcome, Cause::ProducerLost),
-                        (outcome, Cause::ShuttingDown) => (outcome, self.purged),
-                        ended => ended,
-                    };
-                    stored |= outcome == Outcome::Stored;
-                    refused |= matches!(cause, Cause::NotAuthorized | Cause::UnknownTopic);
-                    if outcome != Outcome::Stored {
-                        self.accounts.complain(delivery.key, outcome, cause);
-                    } else if self.logs_deliveries {
-                        let (key, size) = (excerpt(delivery.key), delivery.value_len);
-                        log::debug!(target: "kafka", "publish.ok key=\"{key}\" size={size}");
+                let heard = self.book(&deliveries, true);
+                for (id, (stored, refused)) in heard.into_iter().enumerate() {
+                    let topic = TopicId(id as u8);
+                    if stored {
+                        self.lanes.trust(topic);
+                    } else if refused {
+                        self.lanes.suspect(topic);
+                        self.next_trial_us = self.clock.now_us() + TRIAL_US;
                     }
-                    self.accounts.note(delivery.token, delivery.accounted_bytes, outcome, cause);
-                }
-                self.accounts.book();
-                if stored {
-                    self.lanes.trust();
-                } else if refused {
-                    self.lanes.suspect();
-                    self.next_trial_us = self.clock.now_us() + TRIAL_US;
                 }
                 if self.inside < before {
                     self.progress_us = self.clock.now_us();
                 }
             }
             Event::Statistics(json) => {
-                if let Some(reading) = statistics::read(json, &self.topic, self.idempotence) {
+                if let Some(reading) = statistics::read(json, &self.topics, self.idempotence) {
                     // What was sent beyond every record once was sent again (S0-R8 "retried"). Records that wait
                     // inside were perhaps not sent yet: the number may lag, and never says too much.
                     let once = self.ended + self.inside as u64;
                     self.retries = self.retries.max(reading.sent.saturating_sub(once));
                     self.reading = reading;
                     self.is_stale = true;
+                    self.is_new = false;
                 }
             }
             Event::Error { code, reason, fatal } => self.serve_error(code, reason, fatal),
@@ -148,6 +150,88 @@ impl Watch {
                 }
             }
         }
+    }
+
+    /// What the producer before the present one has to say: only its reports concern anybody.
+    pub fn serve_former(&mut self, event: Event<'_>) {
+        if let Event::Deliveries(deliveries) = event {
+            self.book(&deliveries, false);
+        }
+    }
+
+    /// Books reports; by topic whether some record was stored, and whether some was refused for the topic's sake.
+    fn book(&mut self, deliveries: &Deliveries<'_>, is_present: bool) -> [(bool, bool); TOPICS_MAX] {
+        let mut heard = [(false, false); TOPICS_MAX];
+        for delivery in deliveries.iter() {
+            if is_present {
+                self.inside = self.inside.saturating_sub(1);
+                self.ended += 1;
+                self.lanes.ended(delivery.topic, delivery.partition);
+            } else {
+                self.owed = self.owed.saturating_sub(1);
+            }
+            let (outcome, cause) = match judge(delivery.code, delivery.persistence) {
+                (outcome, Cause::ShuttingDown) => (outcome, self.why_purged(&delivery, is_present)),
+                ended => ended,
+            };
+            let (stored, refused) = &mut heard[usize::from(delivery.topic.0)];
+            *stored |= outcome == Outcome::Stored;
+            *refused |= matches!(cause, Cause::NotAuthorized | Cause::UnknownTopic);
+            if outcome != Outcome::Stored {
+                self.accounts.complain(delivery.key, outcome, cause);
+            } else if self.logs_deliveries {
+                let (key, size) = (excerpt(delivery.key), delivery.value_len);
+                log::debug!(target: "kafka", "publish.ok key=\"{key}\" size={size}");
+            }
+            self.accounts.note(delivery.token, delivery.accounted_bytes, outcome, cause);
+        }
+        self.accounts.book();
+        heard
+    }
+
+    fn why_purged(&self, delivery: &Delivery<'_>, is_present: bool) -> Cause {
+        let late = if is_present { &self.late } else { &self.owed_late };
+        match self.lanes.lane_of(delivery.topic, delivery.partition).and_then(|lane| late.get(lane)) {
+            _ if self.is_ending => Cause::ShuttingDown,
+            // A client that turns fatal purges what it has not sent: the gateway goes on.
+            _ if is_present && self.is_fatal => Cause::ProducerLost,
+            Some(true) => Cause::TimedOut,
+            Some(false) => Cause::LetGo,
+            None if is_present => Cause::UnknownTopic,
+            None => Cause::ProducerLost,
+        }
+    }
+
+    /// Looks after the deadline of what is inside.
+    pub fn step(&mut self, now_us: u64) -> Step {
+        let was_closed = self.lanes.is_closed();
+        let step = self.deadline.step(&mut self.lanes, self.inside, self.is_fatal, now_us);
+        if step == Step::LetGo && self.late.is_empty() {
+            self.late = self.lanes.late();
+            let late = self.late.iter().filter(|late| **late).count();
+            log::error!(target: "kafka", "producer.let_go inside={} lanes_late={late}", self.inside);
+        } else if step == Step::GoOn {
+            self.late.clear();
+        }
+        if was_closed != self.lanes.is_closed() {
+            // Readiness follows at once.
+            self.next_look_us = 0;
+        }
+        step
+    }
+
+    /// The producer was given up: what is inside is owed from now on, and the lanes wait for the new one.
+    pub fn start_anew(&mut self) {
+        self.owed += std::mem::take(&mut self.inside);
+        self.owed_late = std::mem::take(&mut self.late);
+        self.retries_before += std::mem::take(&mut self.retries);
+        self.ended = 0;
+        self.deadline.start_anew(&mut self.lanes);
+        self.lanes.mark_down(None);
+        self.reading = Reading::default();
+        self.is_fatal = false;
+        self.is_new = true;
+        self.next_look_us = 0;
     }
 
     pub fn serve_error(&mut self, code: Code, reason: &str, fatal: bool) {
@@ -176,28 +260,44 @@ impl Watch {
         if !std::mem::take(&mut self.is_stale) {
             return;
         }
-        // A topic that nobody knows for a moment keeps its lanes: they are down, not gone.
-        if self.reading.layout.leaders.is_empty() {
-            self.reading.layout.leaders = vec![-1; self.lanes.count()];
-        }
-        let before = self.lanes.count();
-        let now = self.reading.layout.leaders.len();
-        if before != now {
-            log::info!(target: "kafka", "topic.changed name={} partitions_before={before} partitions={now}", self.topic);
+        let leaders = &mut self.reading.layout.leaders;
+        leaders.resize(TOPICS_MAX, Vec::new());
+        for (id, before) in self.lanes.counts() {
+            let leaders = &mut leaders[usize::from(id.0)];
+            // A topic that nobody knows for a moment keeps its lanes: they are down, not gone.
+            if leaders.is_empty() {
+                *leaders = vec![-1; before];
+            }
+            let now = leaders.len();
+            if before != now && before > 0 {
+                let name = self.topics.name(id);
+                log::info!(target: "kafka", "topic.changed name={name} partitions_before={before} partitions={now}");
+            }
         }
         self.lanes.apply(&self.reading.layout);
         self.lanes.adjust(self.inside);
     }
 
+    /// A topic was found: its lanes are there, and down until the client has heard of their leaders.
+    pub fn found(&mut self, topic: TopicId, partitions: usize) {
+        let leaders = &mut self.reading.layout.leaders;
+        leaders.resize(TOPICS_MAX, Vec::new());
+        if leaders[usize::from(topic.0)].is_empty() {
+            leaders[usize::from(topic.0)] = vec![-1; partitions];
+        }
+        self.is_stale = true;
+        self.look();
+    }
+
     pub fn expire(&mut self, before_us: u64, cause: Cause) {
         let (accounts, expired) = (&mut self.accounts, &mut self.expired);
-        self.lanes.expire(before_us, |token, bytes| {
+        let now_us = self.clock.now_us();
+        self.lanes.expire(before_us, now_us, |entry| {
             *expired += 1;
-            accounts.note(token, bytes, Outcome::NotStored, cause);
+            accounts.note(entry.token, entry.shape.accounted_bytes(), Outcome::NotStored, cause);
         });
         accounts.book();
         // In an outage some expire in every turn: one line a second says how many.
-        let now_us = self.clock.now_us();
         if self.expired > 0 && (now_us >= self.next_expired_us || before_us == u64::MAX) {
             self.next_expired_us = now_us + EXPIRED_US;
             let records = std::mem::take(&mut self.expired);
@@ -205,14 +305,37 @@ impl Watch {
         }
     }
 
-    /// Whether the topic's refusal is the last that was heard: somebody waits to try, tries, or has just tried.
-    pub fn is_trial_pending(&self, now_us: u64) -> bool {
-        self.inside > 0 || self.lanes.held_records() > 0 || now_us < self.next_trial_us
+    /// Whether records wait on our side, or for the end of a producer.
+    pub fn is_unsettled(&self) -> bool {
+        self.lanes.held_records() > 0 || self.owed > 0 || self.lanes.is_closed()
     }
 
-    /// Whether held records may go now; on trial, one at a time and not too often.
-    pub fn may_release(&self, now_us: u64) -> bool {
-        !self.lanes.is_on_trial() || (self.inside == 0 && now_us >= self.next_trial_us)
+    /// Whether the topic's refusal is the last that was heard: somebody waits to try, tries, or has just tried.
+    fn is_trial_pending(&self, topic: TopicId, now_us: u64) -> bool {
+        self.lanes.inside(topic) > 0 || self.lanes.held(topic) > 0 || now_us < self.next_trial_us
+    }
+
+    /// Whether a record of a topic that refused writes may try again: not too often.
+    pub fn may_try(&self, now_us: u64) -> bool {
+        now_us >= self.next_trial_us
+    }
+
+    /// Why a topic cannot take a record now, if so.
+    fn trouble(&self, topic: TopicId, now_us: u64) -> Option<&'static str> {
+        match () {
+            () if !self.lanes.has_way(topic) => Some("no_leader_up"),
+            () if self.lanes.is_on_trial(topic) && self.is_trial_pending(topic, now_us) => {
+                Some("writes_refused")
+            }
+            () => None,
+        }
+    }
+
+    /// Why no topic can take a record, if none can: one that is stuck does not hold the others back.
+    fn common_trouble(&self, now_us: u64) -> Option<&'static str> {
+        let mut troubles = self.topics.own_ids().map(|topic| self.trouble(topic, now_us));
+        let first = troubles.next().flatten()?;
+        troubles.all(|trouble| trouble.is_some()).then_some(first)
     }
 
     /// Why Kafka cannot take a record now, or "ready" (G15).
@@ -220,10 +343,12 @@ impl Watch {
         let now_us = self.clock.now_us();
         match () {
             () if self.accounts.end.shared.closing_us().is_some() => "draining",
+            () if self.is_new || self.is_fatal => "producer_lost",
+            () if self.lanes.is_closed() => "deadline_passed",
             () if !has_producer => "waiting_for_topic",
-            () if self.lanes.count() == 0 || self.lanes.down() == self.lanes.count() => "no_leader_up",
+            () if self.common_trouble(now_us) == Some("no_leader_up") => "no_leader_up",
             () if !self.reading.has_producer_id => "waiting_for_producer_id",
-            () if self.lanes.is_on_trial() && self.is_trial_pending(now_us) => "writes_refused",
+            () if self.common_trouble(now_us).is_some() => "writes_refused",
             () if self.inside > 0 && now_us.saturating_sub(self.progress_us) > STUCK_US => {
                 "no_delivery_reports"
             }
@@ -240,7 +365,7 @@ impl Watch {
         let now_us = self.clock.now_us();
         let board = &self.accounts.end.shared.board;
         board.beat_us.set(now_us);
-        board.client_records.set(self.inside as u64);
+        board.client_records.set((self.inside + self.owed) as u64);
         if now_us < self.next_look_us && !self.is_stale {
             return;
         }

@@ -1,8 +1,9 @@
-//! A pretended producer with its cluster: takes records, and in virtual time stores, refuses, times out or
-//! forgets them. Leaders go down and come up, partitions grow, its queue may be full, it may turn fatal.
+//! A pretended producer with its cluster: takes records, and in virtual time stores or refuses them, or loses the
+//! answer. Leaders go down and come up, partitions grow, its queue may be full, it may turn fatal.
 //!
 //! Honest where the real one is: order within a partition, one report for each record taken, and a status that
-//! never claims more than is known.
+//! never claims more than is known. Without an answer it sends again, stores nothing twice, and never stops by itself:
+//! the one deadline is ours.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -26,13 +27,22 @@ pub struct Moods {
     pub latency_us: u64,
     pub request_records: usize,
     pub queue_records: usize,
+    /// The delivery timeout; the gateway's, not the producer's.
     pub timeout_us: u64,
 }
 
 /// What the client's queue holds for the Kafka thread.
 #[derive(Debug)]
 pub enum ClientEvent {
-    Delivery { token: Token, bytes: usize, partition: i32, code: Code, persistence: Persistence },
+    Delivery {
+        token: Token,
+        bytes: usize,
+        partition: i32,
+        code: Code,
+        persistence: Persistence,
+        /// Which of the producers had it, one after the other.
+        producer: u32,
+    },
     Picture(Layout),
     Down(Option<i32>),
     Fatal,
@@ -44,13 +54,23 @@ struct Inside {
     id: usize,
     bytes: usize,
     produced_us: u64,
+    /// It was sent, and no answer came.
+    is_tried: bool,
+    is_in_log: bool,
+}
+
+impl Inside {
+    /// What is known of it if it is refused or given up.
+    fn persistence(&self) -> Persistence {
+        if self.is_tried { Persistence::Possibly } else { Persistence::Never }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Fate {
     Store,
     Refuse(Code),
-    /// The answer never comes; whether it was appended is not known.
+    /// The answer never comes; whether it was appended is not known, and it is sent again.
     Forget,
 }
 
@@ -75,6 +95,8 @@ pub struct Broker {
     pub now_us: u64,
     /// Records taken and not reported.
     pub inside: usize,
+    /// The present producer's number.
+    pub producer: u32,
     partitions: Vec<Partition>,
     /// By id, from 1.
     up: Vec<bool>,
@@ -82,6 +104,11 @@ pub struct Broker {
     rng: Rng,
     truth: Rc<RefCell<Truth>>,
 }
+
+/// As in `kafka/lanes.rs`: what a record may spend inside at least.
+const GRACE_US: u64 = 1_000_000;
+/// As in `kafka/replacement.rs`, a second for the others; a sleep of the Kafka thread, and a few stalls of it.
+const SLACK_US: u64 = 1_000_000 + 250_000 + 500_000;
 
 const REFUSALS: &[Code] = &[
     Code::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
@@ -98,6 +125,7 @@ impl Broker {
             events: VecDeque::new(),
             now_us: 0,
             inside: 0,
+            producer: 0,
             partitions: Vec::new(),
             up: vec![true; brokers],
             slow: vec![1; brokers],
@@ -143,20 +171,19 @@ impl Broker {
 
     /// What a look at the cluster would show now.
     pub fn layout(&self) -> Layout {
-        let leaders = self.partitions.iter().map(|partition| partition.leader).collect();
+        let leaders: Vec<i32> = self.partitions.iter().map(|partition| partition.leader).collect();
         let up = (1..=self.up.len() as i32).filter(|id| self.up[*id as usize - 1]).collect();
-        Layout { leaders, up }
+        Layout { leaders: vec![leaders], up }
     }
 
     fn is_up(&self, leader: i32) -> bool {
         self.up[leader as usize - 1]
     }
 
-    /// Lets time pass: requests end, new ones begin, records grow too old.
+    /// Lets time pass: requests end, new ones begin.
     pub fn advance(&mut self, now_us: u64) {
         self.now_us = now_us;
         for index in 0..self.partitions.len() {
-            self.time_out(index);
             let is_done =
                 self.partitions[index].request.as_ref().is_some_and(|request| request.done_us <= now_us);
             if is_done && let Some(request) = self.partitions[index].request.take() {
@@ -171,24 +198,7 @@ impl Broker {
 
     /// When something will happen by itself.
     pub fn next_us(&self) -> Option<u64> {
-        let times = self.partitions.iter().filter_map(|partition| {
-            let done = partition.request.as_ref().map(|request| request.done_us);
-            let late = partition.waiting.front().map(|inside| inside.produced_us + self.moods.timeout_us);
-            done.into_iter().chain(late).min()
-        });
-        times.min()
-    }
-
-    fn time_out(&mut self, index: usize) {
-        let limit = self.moods.timeout_us;
-        while let Some(front) = self.partitions[index].waiting.front() {
-            if front.produced_us + limit > self.now_us {
-                break;
-            }
-            // Proof: there is a front.
-            let inside = self.partitions[index].waiting.pop_front().expect("looked at above");
-            self.report(index, inside, Code::RD_KAFKA_RESP_ERR__MSG_TIMED_OUT, Persistence::Never);
-        }
+        self.partitions.iter().filter_map(|partition| Some(partition.request.as_ref()?.done_us)).min()
     }
 
     fn send(&mut self, index: usize) {
@@ -211,27 +221,45 @@ impl Broker {
         self.partitions[index].request = Some(Request { records, done_us: self.now_us + latency_us, fate });
     }
 
-    fn conclude(&mut self, index: usize, request: Request) {
+    fn conclude(&mut self, index: usize, mut request: Request) {
         let appended = match request.fate {
             Fate::Store => true,
             Fate::Refuse(_) => false,
             Fate::Forget => self.rng.bool(),
         };
-        for inside in request.records {
-            if appended {
-                self.truth.borrow_mut().append(index, inside.id);
+        if appended {
+            self.append(index, &mut request.records);
+        }
+        let code = match request.fate {
+            Fate::Store => Code::RD_KAFKA_RESP_ERR_NO_ERROR,
+            Fate::Refuse(code) => code,
+            Fate::Forget => {
+                for mut inside in request.records.into_iter().rev() {
+                    inside.is_tried = true;
+                    self.partitions[index].waiting.push_front(inside);
+                }
+                return;
             }
-            let (code, persistence) = match request.fate {
-                Fate::Store => (Code::RD_KAFKA_RESP_ERR_NO_ERROR, Persistence::Surely),
-                Fate::Refuse(code) => (code, Persistence::Never),
-                Fate::Forget => (Code::RD_KAFKA_RESP_ERR__MSG_TIMED_OUT, Persistence::Possibly),
-            };
+        };
+        for inside in request.records {
+            let persistence = if appended { Persistence::Surely } else { inside.persistence() };
             self.report(index, inside, code, persistence);
+        }
+    }
+
+    /// The same producer's record is appended once, however often it is sent.
+    fn append(&mut self, index: usize, records: &mut [Inside]) {
+        for inside in records.iter_mut().filter(|inside| !inside.is_in_log) {
+            inside.is_in_log = true;
+            self.truth.borrow_mut().append(index, inside.id);
         }
     }
 
     fn report(&mut self, index: usize, inside: Inside, code: Code, persistence: Persistence) {
         self.inside -= 1;
+        let inside_us = self.now_us - inside.produced_us;
+        let limit_us = self.moods.timeout_us.max(GRACE_US) + self.moods.timeout_us / 64 + SLACK_US;
+        assert!(inside_us <= limit_us, "message {} was inside for {inside_us} us", inside.id);
         self.truth.borrow_mut().report(inside.id, judge(code, persistence).0);
         let (token, bytes) = (inside.token, inside.bytes);
         self.events.push_back(ClientEvent::Delivery {
@@ -240,28 +268,31 @@ impl Broker {
             partition: index as i32,
             code,
             persistence,
+            producer: self.producer,
         });
     }
 
+    /// A new producer takes its place.
+    pub fn give_up(&mut self) {
+        self.let_go();
+        self.producer += 1;
+    }
+
     /// Gives up on everything inside, as the real one does on demand.
-    pub fn purge(&mut self) {
+    pub fn let_go(&mut self) {
         for index in 0..self.partitions.len() {
-            if let Some(request) = self.partitions[index].request.take() {
-                let appended = self.rng.bool();
+            if let Some(mut request) = self.partitions[index].request.take() {
+                if self.rng.bool() {
+                    self.append(index, &mut request.records);
+                }
+                let code = Code::RD_KAFKA_RESP_ERR__PURGE_INFLIGHT;
                 for inside in request.records {
-                    if appended {
-                        self.truth.borrow_mut().append(index, inside.id);
-                    }
-                    self.report(
-                        index,
-                        inside,
-                        Code::RD_KAFKA_RESP_ERR__PURGE_INFLIGHT,
-                        Persistence::Possibly,
-                    );
+                    self.report(index, inside, code, Persistence::Possibly);
                 }
             }
             for inside in std::mem::take(&mut self.partitions[index].waiting) {
-                self.report(index, inside, Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE, Persistence::Never);
+                let persistence = inside.persistence();
+                self.report(index, inside, Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE, persistence);
             }
         }
     }
@@ -300,6 +331,8 @@ impl Producer for Broker {
                     record.headers.len(),
                 ),
                 produced_us: self.now_us,
+                is_tried: false,
+                is_in_log: false,
             });
             self.inside += 1;
             taken += 1;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use sluice::event::Outcome;
-use sluice::handoff::{Cause, Clock, KafkaEnd, LaneView, Sleep};
+use sluice::handoff::{Cause, Clock, KafkaEnd, LaneView, Sleep, TopicId};
 use sluice::kafka::accounts::Accounts;
+use sluice::kafka::deadline::{Deadline, Step};
 use sluice::kafka::errors::judge;
 use sluice::kafka::feeder::Feeder;
 use sluice::kafka::lanes::{Lanes, Layout};
@@ -34,6 +35,9 @@ pub struct KafkaSide {
     is_stale: bool,
     is_fatal: bool,
     pub inside: usize,
+    /// Reports that the producer before this one owes.
+    owed: usize,
+    deadline: Deadline,
     last_batch_us: u64,
     shown_lanes: LaneView,
     timeout_us: u64,
@@ -42,6 +46,9 @@ pub struct KafkaSide {
     finishing_until_us: Option<u64>,
     pub ended: bool,
     pub rebuilt: u32,
+    /// Times that lanes were closed for the sake of late records, and that all was let go of.
+    pub closed: u32,
+    pub let_go: u32,
 }
 
 impl KafkaSide {
@@ -52,8 +59,8 @@ impl KafkaSide {
         Self {
             accounts: Accounts::new(end, Clock::start()),
             timeout_us: broker.moods.timeout_us,
+            lanes: Lanes::new(1, max_records, broker.moods.timeout_us),
             broker,
-            lanes: Lanes::new(max_records),
             rung,
             feeder: Feeder::default(),
             has_producer: false,
@@ -62,12 +69,16 @@ impl KafkaSide {
             is_stale: false,
             is_fatal: false,
             inside: 0,
+            owed: 0,
+            deadline: Deadline::default(),
             last_batch_us: 0,
             shown_lanes: LaneView::default(),
             dozes,
             finishing_until_us: None,
             ended: false,
             rebuilt: 0,
+            closed: 0,
+            let_go: 0,
         }
     }
 
@@ -84,18 +95,24 @@ impl KafkaSide {
         }
         self.accounts.book();
         if !self.has_producer && now_us >= self.gate_us {
-            self.lanes
-                .apply(&Layout { leaders: vec![-1; self.broker.layout().leaders.len()], up: Vec::new() });
+            let partitions = self.broker.layout().leaders[0].len();
+            self.lanes.apply(&Layout { leaders: vec![vec![-1; partitions]], up: Vec::new() });
             self.has_producer = true;
         }
-        if std::mem::take(&mut self.is_fatal) {
-            self.rebuild();
+        let was_closed = self.lanes.is_closed();
+        match self.deadline.step(&mut self.lanes, self.inside, self.is_fatal, now_us) {
+            Step::LetGo => self.broker.let_go(),
+            Step::GoOn => self.let_go += 1,
+            Step::Rebuild if self.owed == 0 => self.rebuild(),
+            Step::Rebuild | Step::Nothing => {}
         }
+        self.closed += u32::from(!was_closed && self.lanes.is_closed() && !self.is_fatal);
         if self.has_producer {
-            self.inside += self.feeder.release(&mut self.accounts, &mut self.lanes, &mut self.broker);
+            let (accounts, lanes) = (&mut self.accounts, &mut self.lanes);
+            self.inside += self.feeder.release(accounts, lanes, &mut self.broker, true, now_us);
         }
         let producer = self.has_producer.then_some(&mut self.broker);
-        let (taken, inside) = self.feeder.feed(&mut self.accounts, &mut self.lanes, producer);
+        let (taken, inside) = self.feeder.feed(&mut self.accounts, &mut self.lanes, producer, now_us);
         self.inside += inside;
         if taken > 0 {
             self.last_batch_us = now_us;
@@ -103,7 +120,10 @@ impl KafkaSide {
         self.expire(now_us.saturating_sub(self.timeout_us), Cause::DeadlinePassed);
         self.show();
         self.accounts.end.publish();
-        assert_eq!(self.inside, self.broker.inside + self.undelivered(), "records inside the producer");
+        let owed = self.undelivered(|producer| producer < self.broker.producer);
+        assert_eq!(self.owed, owed, "records that are owed");
+        let undelivered = self.undelivered(|producer| producer == self.broker.producer);
+        assert_eq!(self.inside, self.broker.inside + undelivered, "records inside the producer");
         self.broker.advance(now_us);
         if self.is_done(now_us) {
             self.finish(now_us);
@@ -112,8 +132,11 @@ impl KafkaSide {
         self.sleep(now_us)
     }
 
-    fn undelivered(&self) -> usize {
-        self.broker.events.iter().filter(|event| matches!(event, ClientEvent::Delivery { .. })).count()
+    fn undelivered(&self, of: impl Fn(u32) -> bool) -> usize {
+        let events = self.broker.events.iter();
+        events
+            .filter(|event| matches!(event, ClientEvent::Delivery { producer, .. } if of(*producer)))
+            .count()
     }
 
     fn sleep(&mut self, now_us: u64) -> (u64, Sleep) {
@@ -124,7 +147,7 @@ impl KafkaSide {
         let for_us = match () {
             () if end.has_work() || !end.is_silent() || !self.broker.events.is_empty() => 1,
             () if dozes => DOZE_US,
-            () if end.shared.closing_us().is_some() || self.lanes.held_records() > 0 => SHORT_SLEEP_US,
+            () if end.shared.closing_us().is_some() || self.is_unsettled() => SHORT_SLEEP_US,
             () => SLEEP_US,
         };
         let gate_us = if self.has_producer { u64::MAX } else { self.gate_us.max(now_us + 1) };
@@ -133,9 +156,13 @@ impl KafkaSide {
 
     fn serve(&mut self, event: ClientEvent) {
         match event {
-            ClientEvent::Delivery { token, bytes, partition, code, persistence } => {
-                self.inside -= 1;
-                self.lanes.ended(partition);
+            ClientEvent::Delivery { token, bytes, partition, code, persistence, producer } => {
+                if producer == self.broker.producer {
+                    self.inside -= 1;
+                    self.lanes.ended(TopicId(0), partition);
+                } else {
+                    self.owed -= 1;
+                }
                 let (outcome, cause) = judge(code, persistence);
                 self.accounts.note(token, bytes, outcome, cause);
             }
@@ -158,7 +185,7 @@ impl KafkaSide {
             return;
         }
         if self.layout.leaders.is_empty() {
-            self.layout.leaders = vec![-1; self.lanes.count()];
+            self.layout.leaders = vec![vec![-1; self.lanes.count()]];
         }
         self.lanes.adjust(self.inside);
         self.lanes.apply(&self.layout);
@@ -166,23 +193,34 @@ impl KafkaSide {
 
     fn expire(&mut self, before_us: u64, cause: Cause) {
         let accounts = &mut self.accounts;
-        self.lanes.expire(before_us, |token, bytes| accounts.note(token, bytes, Outcome::NotStored, cause));
+        self.lanes.expire(before_us, 0, |entry| {
+            accounts.note(entry.token, entry.shape.accounted_bytes(), Outcome::NotStored, cause);
+        });
         accounts.book();
     }
 
+    /// The reports come in the turns that follow.
     fn rebuild(&mut self) {
         self.rebuilt += 1;
-        self.empty_producer();
-        self.lanes.settle();
+        self.broker.give_up();
+        self.owed += std::mem::take(&mut self.inside);
+        self.deadline.start_anew(&mut self.lanes);
         self.lanes.mark_down(None);
         self.layout = Layout::default();
+        self.is_fatal = false;
     }
 
-    fn empty_producer(&mut self) {
-        self.broker.purge();
+    fn is_unsettled(&self) -> bool {
+        self.lanes.held_records() > 0 || self.owed > 0 || self.lanes.is_closed()
+    }
+
+    fn empty_producers(&mut self) {
+        self.broker.give_up();
+        self.owed += std::mem::take(&mut self.inside);
         while let Some(event) = self.broker.events.pop_front() {
             self.serve(event);
         }
+        assert_eq!(self.owed, 0, "records without a report at the end");
         self.accounts.book();
         self.accounts.end.publish();
     }
@@ -190,7 +228,7 @@ impl KafkaSide {
     fn is_done(&self, now_us: u64) -> bool {
         let end = &self.accounts.end;
         let Some(deadline_us) = end.shared.closing_us() else { return false };
-        let is_empty = self.inside == 0 && self.lanes.held_records() == 0 && !end.has_work();
+        let is_empty = self.inside == 0 && !self.is_unsettled() && !end.has_work();
         (is_empty && end.is_silent()) || now_us >= deadline_us
     }
 
@@ -198,10 +236,10 @@ impl KafkaSide {
         self.lanes.mark_down(None);
         self.accounts.end.close_inlet();
         while self.accounts.end.has_work() {
-            self.feeder.feed(&mut self.accounts, &mut self.lanes, None::<&mut Broker>);
+            self.feeder.feed(&mut self.accounts, &mut self.lanes, None::<&mut Broker>, 0);
         }
         self.expire(u64::MAX, Cause::ShuttingDown);
-        self.empty_producer();
+        self.empty_producers();
         self.show();
         self.finishing_until_us = Some(now_us + PURGE_US);
     }

@@ -45,7 +45,7 @@ struct Sums {
     outcomes: [u64; 6],
     lost: u64,
     /// Runs that came there.
-    sights: [u64; 6],
+    sights: [u64; 8],
 }
 
 fn run(seed: u64, is_verbose: bool, sums: &mut Sums) {
@@ -75,6 +75,8 @@ fn run(seed: u64, is_verbose: bool, sums: &mut Sums) {
         seen.channel_full,
         seen.held_back,
         seen.partial,
+        seen.late,
+        seen.let_go,
     ];
     for (sum, count) in sums.sights.iter_mut().zip(seen) {
         *sum += u64::from(count > 0);
@@ -105,7 +107,7 @@ fn every_seed_balances_and_tells_the_truth() {
                 sums.runs, sums.events, sums.accepted, sums.outcomes, sums.lost
             );
             println!(
-                "  runs that saw queue, lane, answers paused, channel full, held, partial: {:?}",
+                "  runs that saw queue, lane, answers paused, channel full, held, partial, late, let go: {:?}",
                 sums.sights
             );
         }

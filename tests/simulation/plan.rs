@@ -213,7 +213,9 @@ fn troubles(rng: &mut Rng, brokers: usize, partitions: usize, heal_us: u64) -> V
                 troubles.push((at_us + rng.u64(1..heal_us), Trouble::Up(broker)));
                 Trouble::Down(broker)
             }
-            4 => Trouble::Slow(broker, rng.u64(2..50)),
+            4 if rng.bool() => Trouble::Slow(broker, rng.u64(2..50)),
+            // So slow that records pass their deadline inside the client.
+            4 => Trouble::Slow(broker, rng.u64(100..1000)),
             5 | 6 => Trouble::Grow(partitions + rng.usize(..6)),
             7 => Trouble::Fatal,
             8 => Trouble::Vanish,

@@ -25,6 +25,10 @@ pub fn check(world: &World) {
     assert!(account.of(Outcome::NotStored) >= reported(Outcome::NotStored));
     assert_eq!(account.of(Outcome::Dropped) + account.of(Outcome::DeadLettered), 0);
 
+    if world.plan.is_healthy() {
+        assert_eq!((world.kafka.rebuilt, world.kafka.closed), (0, 0), "given up without need");
+    }
+
     let is_read_out = world.poll.hub.stats().unread_bytes == 0;
     let is_whole = |peer: &Peer| is_read_out && is_whole(peer);
     let mut told_retry = 0;

@@ -49,6 +49,8 @@ pub struct Sights {
     pub channel_full: u64,
     pub held_back: u64,
     pub partial: u64,
+    pub late: u64,
+    pub let_go: u64,
 }
 
 pub struct World {
@@ -365,6 +367,7 @@ impl World {
             sights.channel_full += u64::from(self.shared.channel_was_full.load(SeqCst));
             sights.held_back += u64::from(self.kafka.lanes.held_records() > 0);
             sights.partial += u64::from(stats.held_bytes > 0);
+            (sights.late, sights.let_go) = (u64::from(self.kafka.closed), u64::from(self.kafka.let_go));
             let held = stats.held_bytes;
             assert!(held <= self.plan.net.partial_bytes, "{held} bytes of partial messages");
         }

@@ -486,7 +486,7 @@ impl HttpSession {
                 let problem = Problem::of(405, "method_not_allowed", "this path does not take this method");
                 self.refuse(problem, manner, &[("Allow", allowed)]);
             }
-            Refusal::Parameter(_, detail) => {
+            Refusal::Parameter(detail) => {
                 self.refuse(Problem::of(400, "bad_parameter", detail), manner, &[]);
             }
         }

@@ -52,8 +52,8 @@ pub(super) enum Refusal {
     NotFound,
     /// What would be allowed.
     Method(&'static str),
-    /// A parameter of the query or a header: its name, and the rule.
-    Parameter(&'static str, &'static str),
+    /// The rule that a parameter of the query or a preference breaks.
+    Parameter(&'static str),
 }
 
 impl From<Fault> for Refusal {
@@ -150,7 +150,7 @@ fn ack_of(value: &str) -> Result<Ack, Refusal> {
         "none" => Ok(Ack::None),
         "queued" => Ok(Ack::Queued),
         "delivered" => Ok(Ack::Delivered),
-        _ => Err(Refusal::Parameter("ack", "ack must be none, queued or delivered")),
+        _ => Err(Refusal::Parameter("ack must be none, queued or delivered")),
     }
 }
 
@@ -161,8 +161,7 @@ fn timeout_of(value: &str) -> Result<u64, Refusal> {
         None => (value.strip_suffix('s').unwrap_or(""), 1_000_000),
     };
     let time = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_us));
-    time.filter(|time| *time > 0)
-        .ok_or(Refusal::Parameter("timeout", "timeout must be a time such as 250ms or 5s"))
+    time.filter(|time| *time > 0).ok_or(Refusal::Parameter("timeout must be a time such as 250ms or 5s"))
 }
 
 /// The attributes of a CloudEvent in binary form, as far as they fit; one that is required and missing is refused later.
