@@ -75,3 +75,32 @@ impl Fault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::http1::reason;
+
+    #[test]
+    fn each_fault_has_its_own_word_and_a_known_status() {
+        let faults = [
+            Fault::Malformed("a"),
+            Fault::CorruptContent("b"),
+            Fault::LengthRequired,
+            Fault::BodyTooLarge,
+            Fault::UriTooLong,
+            Fault::UnknownContentCoding,
+            Fault::ExpectationFailed,
+            Fault::HeadTooLarge,
+            Fault::UnknownTransferCoding,
+            Fault::VersionUnsupported,
+        ];
+        let statuses = faults.map(Fault::status);
+        assert_eq!(statuses, [400, 400, 411, 413, 414, 415, 417, 431, 501, 505]);
+        assert!(statuses.into_iter().all(|status| !reason(status).is_empty()));
+        let words: std::collections::BTreeSet<_> = faults.map(Fault::code).into_iter().collect();
+        assert_eq!(words.len(), faults.len());
+        assert!(words.iter().all(|word| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')));
+        assert!(faults.iter().all(|fault| !fault.detail().contains(['"', '\\'])));
+    }
+}

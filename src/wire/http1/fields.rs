@@ -52,11 +52,7 @@ impl Fields {
                 4 if is("host") => fields.host(value)?,
                 6 if is("expect") => fields.expect(value),
                 10 if is("connection") => fields.connection(value),
-                14 if is("content-length") => {
-                    if fields.content_length.replace(length_of(value)?).is_some() {
-                        return Err(Fault::Malformed("Content-Length is given twice"));
-                    }
-                }
+                14 if is("content-length") => fields.content_length(value)?,
                 17 if is("transfer-encoding") => fields.transfer_encoding(value)?,
                 _ => {}
             }
@@ -87,6 +83,13 @@ impl Fields {
             let known = expectation.eq_ignore_ascii_case(b"100-continue");
             self.expect_continue |= known;
             self.expect_other |= !known;
+        }
+    }
+
+    fn content_length(&mut self, value: &[u8]) -> Result<(), Fault> {
+        match self.content_length.replace(length_of(value)?) {
+            None => Ok(()),
+            Some(_) => Err(Fault::Malformed("Content-Length is given twice")),
         }
     }
 
