@@ -13,6 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("event", &[]),
     ("wire", &[]),
     ("metrics", &[]),
+    ("admission", &["event", "wire", "metrics"]),
     ("pipeline", &["event", "wire", "metrics"]),
     ("handoff", &["event", "metrics"]),
     ("session", &["event", "wire", "metrics", "pipeline", "handoff"]),
@@ -62,7 +63,7 @@ const HOMES: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that are simulated: bytes and time come to them as arguments.
-const PURE: &[&str] = &["event", "wire", "metrics", "pipeline", "handoff", "session"];
+const PURE: &[&str] = &["event", "wire", "metrics", "admission", "pipeline", "handoff", "session"];
 
 /// (what a pure room never names, reason, the one file that may).
 const NEVER_BELOW: &[(&str, &str, &str)] = &[
