@@ -50,7 +50,7 @@ smoke: ## S0's smoke and AC1-AC6, against the embedded broker and against real K
 bench: ## Sluice and every peer found here, alternately against one sink
 	scripts/bench.sh
 
-bench-micro: ## micro benchmarks of wire, pipeline, handoff, kafka
+bench-micro: ## micro benchmarks of wire, admission, pipeline, handoff, kafka
 	$(CARGO) bench
 
 coverage: ## line coverage of the short tests

@@ -13,10 +13,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("event", &[]),
     ("wire", &[]),
     ("metrics", &[]),
+    ("admission", &["event", "wire", "metrics"]),
     ("pipeline", &["event", "wire", "metrics"]),
     ("handoff", &["event", "metrics"]),
-    ("session", &["event", "wire", "metrics", "pipeline", "handoff"]),
-    ("net", &["event", "wire", "metrics", "pipeline", "handoff", "session"]),
+    ("session", &["event", "wire", "metrics", "pipeline", "admission", "handoff"]),
+    ("net", &["event", "wire", "metrics", "pipeline", "admission", "handoff", "session"]),
     ("kafka", &["event", "metrics", "handoff"]),
     ("gateway", &["event", "wire", "metrics", "pipeline", "handoff", "session", "net", "kafka"]),
     ("config", &["event", "metrics", "pipeline", "handoff", "session", "net", "kafka", "gateway"]),
@@ -70,7 +71,7 @@ const HOMES: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that are simulated: bytes and time come to them as arguments.
-const PURE: &[&str] = &["event", "wire", "metrics", "pipeline", "handoff", "session"];
+const PURE: &[&str] = &["event", "wire", "metrics", "admission", "pipeline", "handoff", "session"];
 
 /// (what a pure room never names, reason, the one file that may).
 const NEVER_BELOW: &[(&str, &str, &str)] = &[

@@ -9,6 +9,7 @@ pub mod ack;
 mod frames;
 pub mod http1;
 mod lines;
+pub mod proxy;
 #[cfg(test)]
 pub(crate) mod testing;
 
