@@ -1,6 +1,7 @@
 //! Step two: from values to the options that each room declares.
 
 use std::net::SocketAddr;
+#[cfg(feature = "http")]
 use std::time::Duration;
 
 use crate::gateway::GatewayOptions;
@@ -8,10 +9,11 @@ use crate::handoff::BufferOptions;
 use crate::kafka::{Bootstrap, KafkaOptions, Topics};
 use crate::net::NetOptions;
 use crate::pipeline::ValueFormat;
+#[cfg(feature = "http")]
 use crate::pipeline::events::{EventRules, IdVersion};
-use crate::session::{
-    Ack, EVENTS_TOPIC, Framing, HttpOptions, PLAYER_EVENTS_TOPIC, RouteOptions, TCP_TOPIC, TcpOptions,
-};
+#[cfg(feature = "http")]
+use crate::session::{Ack, RouteOptions};
+use crate::session::{EVENTS_TOPIC, Framing, HttpOptions, PLAYER_EVENTS_TOPIC, TCP_TOPIC, TcpOptions};
 
 use super::EMBEDDED;
 use super::log_options::{LogFormat, LogOptions, LogOutput};
@@ -19,6 +21,7 @@ use super::passthrough::Property;
 use super::values::Values;
 
 /// S4's own limit for a request.
+#[cfg(feature = "http")]
 const PLAYER_EVENTS_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) fn gateway(values: &Values, properties: &[Property]) -> GatewayOptions {
@@ -73,6 +76,12 @@ fn tcp(values: &Values) -> TcpOptions {
     }
 }
 
+#[cfg(not(feature = "http"))]
+fn http(_: &Values) -> HttpOptions {
+    HttpOptions
+}
+
+#[cfg(feature = "http")]
 fn http(values: &Values) -> HttpOptions {
     let ack = |name| match values.text(name) {
         "none" => Ack::None,

@@ -32,6 +32,7 @@ pub(super) fn check(
         acks_fit_idempotence(values, &options.kafka),
         linger_ends_before_the_deadline(values, &options.kafka),
         compression_is_built_in(values, &options.kafka),
+        http_is_built_in(values),
         line_fits_buffer(values, options),
         message_fits_kernel(values, options),
         message_fits_partial(values, options),
@@ -109,6 +110,14 @@ fn compression_is_built_in(values: &Values, kafka: &KafkaOptions) -> Option<Faul
     };
     let right = format!("none, snappy or lz4: this build lacks the Cargo feature `{missing}`");
     Some(values.fault("KAFKA_COMPRESSION", right))
+}
+
+/// Asked for by name, and not there.
+fn http_is_built_in(values: &Values) -> Option<Fault> {
+    let is_asked =
+        values.is_given("HTTP_PORT") && values.usable(&["HTTP_PORT"]) && values.port("HTTP_PORT").is_some();
+    let right = "off: this build lacks the Cargo feature `http`";
+    (is_asked && !cfg!(feature = "http")).then(|| values.fault("HTTP_PORT", right))
 }
 
 /// A line that the buffer can never hold would pause its connection for ever.

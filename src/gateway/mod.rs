@@ -122,10 +122,7 @@ impl Controller {
 impl Gateway {
     /// Listens, then looks for Kafka: senders may come at once, and wait if they must.
     pub fn start(mut options: GatewayOptions) -> Result<Self, StartError> {
-        // Routes may share a topic: it is written under one id.
-        for route in [&mut options.http.events, &mut options.http.player_events] {
-            route.topic = options.kafka.topics.own_id(route.topic);
-        }
+        share_topics(&mut options);
         let clock = Clock::start();
         let max_connections = raise_file_limit(options.net.max_connections);
         let bind = |address: Option<SocketAddr>| match address {
@@ -156,10 +153,7 @@ impl Gateway {
         install_waker(&poll, &poll_bell).map_err(StartError::System)?;
         let control = Arc::new(Control::default());
         let metrics_path = options.metrics_path.as_deref().map(Arc::from);
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed)
-            .map_err(|error| StartError::System(io::Error::other(error.to_string())))?;
-        let web = Web::new(&options.http, options.buffer.max_records, seed);
+        let web = web(&options)?;
         let hub = Hub::new(
             &options.net,
             &options.tcp,
@@ -302,6 +296,30 @@ impl Drop for Gateway {
         }
     }
 }
+
+/// What the HTTP sessions share.
+#[cfg(feature = "http")]
+fn web(options: &GatewayOptions) -> Result<Web, StartError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| StartError::System(io::Error::other(error.to_string())))?;
+    Ok(Web::new(&options.http, options.buffer.max_records, seed))
+}
+
+#[cfg(not(feature = "http"))]
+fn web(_: &GatewayOptions) -> Result<Web, StartError> {
+    Ok(Web::default())
+}
+
+/// Routes may share a topic: it is written under one id.
+#[cfg(feature = "http")]
+fn share_topics(options: &mut GatewayOptions) {
+    for route in [&mut options.http.events, &mut options.http.player_events] {
+        route.topic = options.kafka.topics.own_id(route.topic);
+    }
+}
+
+#[cfg(not(feature = "http"))]
+fn share_topics(_: &mut GatewayOptions) {}
 
 /// The mock cluster with all topics: it has no Admin API to make them through.
 fn embedded(options: &KafkaOptions) -> Result<EmbeddedBroker, StartError> {

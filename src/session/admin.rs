@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "http")]
 use super::http::Page;
 use super::page;
 use crate::wire::http1::{self, Fault, HEADERS_MAX, Head, HeaderSlots, Limits, Method, Parsed, Response};
@@ -138,6 +139,7 @@ impl AdminSession {
 }
 
 /// What an HTTP listener shows of the gateway; status and content type.
+#[cfg(feature = "http")]
 pub(super) fn page(page: Page, view: &dyn AdminView, body: &mut String) -> (u16, &'static str) {
     match page {
         Page::Health => (probe(view.health(body)), JSON),

@@ -5,7 +5,12 @@
 
 mod admin;
 mod answers;
+#[cfg(feature = "http")]
 mod http;
+#[cfg(not(feature = "http"))]
+#[path = "without_http.rs"]
+mod http;
+#[cfg(feature = "http")]
 mod ids;
 mod intake;
 mod options;
@@ -14,10 +19,11 @@ mod tcp;
 
 pub use admin::{ADMIN_PATHS, AdminSession, AdminView, OUT_BYTES_MAX};
 pub use answers::{ANSWER_BYTES, FREE_ANSWERS};
-pub use http::{Ack, HttpOptions, HttpSession, Page, RouteOptions};
+#[cfg(feature = "http")]
+pub use http::{Ack, EventRefusal, RouteOptions};
+pub use http::{HttpOptions, HttpSession, Web};
+#[cfg(feature = "http")]
 pub use ids::Ids;
-pub use intake::{
-    EVENTS_TOPIC, EventRefusal, Intake, Now, PLAYER_EVENTS_TOPIC, Rejects, TCP_TOPIC, Taken, Web,
-};
+pub use intake::{EVENTS_TOPIC, Intake, Now, PLAYER_EVENTS_TOPIC, Rejects, TCP_TOPIC, Taken};
 pub use options::{Framing, TcpOptions};
 pub use tcp::{Progress, Stop, TcpSession};

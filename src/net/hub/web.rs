@@ -11,6 +11,8 @@ use crate::session::{AdminView, HttpSession, Now};
 
 impl<S: Stream> Hub<S> {
     /// Takes a new HTTP peer in; `register` gets the stream and the token for its events, and may refuse.
+    // Without the feature there is no session to make, and this is never called.
+    #[cfg_attr(not(feature = "http"), allow(unreachable_code, unused_variables))]
     pub fn add_http<E>(
         &mut self,
         stream: S,

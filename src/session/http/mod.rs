@@ -9,17 +9,19 @@
 
 mod answer;
 mod exchange;
+mod intake;
 mod options;
 mod request;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+pub use intake::{EventRefusal, Web};
 pub use options::{Ack, HttpOptions, RouteOptions};
 pub use request::Page;
 
 use super::admin::{AdminView, OUT_BYTES_MAX};
-use super::intake::{EventRefusal, Intake, Now};
+use super::intake::{Intake, Now};
 use super::tcp::{Progress, Stop};
 use crate::handoff::{Address, PATIENCE_US, Receipt, Token};
 use crate::pipeline::events::{self, Circumstances, IdempotencyKey, Moment, Route};

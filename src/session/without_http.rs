@@ -1,0 +1,78 @@
+//! What stands in for HTTP sessions in a build without the Cargo feature `http`: the same names, and no session can be
+//! made, so that the rooms above need not know.
+
+use std::sync::Arc;
+
+use super::admin::AdminView;
+use super::intake::{Intake, Now};
+use super::tcp::Progress;
+use crate::handoff::Receipt;
+
+/// Nothing to say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpOptions;
+
+/// Nothing to share.
+#[derive(Debug, Default)]
+pub struct Web {
+    pub body_room: usize,
+}
+
+/// There is none.
+#[derive(Debug)]
+pub enum HttpSession {}
+
+impl HttpSession {
+    /// Never called: without the feature there is no HTTP listener.
+    pub fn new(_: Arc<HttpOptions>, _: Option<Arc<str>>, _: Now) -> Self {
+        unreachable!("this build has no HTTP listener")
+    }
+
+    pub fn receive(&mut self, _: &[u8], _: bool, _: (u32, u16), _: &mut Intake<'_>) -> Progress {
+        match *self {}
+    }
+
+    pub fn settle(&mut self, _: &Receipt, _: u64) -> Option<u64> {
+        match *self {}
+    }
+
+    pub fn show(&mut self, _: &dyn AdminView) {
+        match *self {}
+    }
+
+    pub fn write_answers(&mut self, _: &mut Vec<u8>) {
+        match *self {}
+    }
+
+    pub fn is_settled(&self) -> bool {
+        match *self {}
+    }
+
+    pub fn is_over(&self) -> bool {
+        match *self {}
+    }
+
+    pub fn is_answer_bound(&self) -> bool {
+        match *self {}
+    }
+
+    pub fn drain(&mut self) {
+        match *self {}
+    }
+
+    pub fn due_us(&self) -> u64 {
+        match *self {}
+    }
+
+    pub fn on_time(&mut self, _: u64, _: &mut usize) -> bool {
+        match *self {}
+    }
+
+    pub fn release_body(&mut self, _: &mut usize) {
+        match *self {}
+    }
+
+    pub fn untold(&self) -> u64 {
+        match *self {}
+    }
+}
