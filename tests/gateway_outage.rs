@@ -18,6 +18,9 @@ use support::{PATIENCE, eventually};
 /// How soon readiness follows the brokers (conventions: /ready), and what a busy machine may add.
 const FOLLOWS: Duration = Duration::from_millis(3500);
 
+/// By when records inside are told with a delivery timeout of 2.5 s, a busy machine included.
+const TOLD: Duration = Duration::from_millis(4500);
+
 /// Pain 12, G15, G16: without a broker it listens and takes records up to its buffer, healthy but not ready; once
 /// the broker is there everything is stored.
 #[test]
@@ -157,9 +160,12 @@ fn records_in_flight_past_the_deadline_are_unknown() {
     let sluice = serving(&broker, &[("KAFKA_DELIVERY_TIMEOUT_MS", "2500")]);
     broker.command("slow all 20s");
     let mut asking = AckSender::connect(&sluice);
+    let start = Instant::now();
     asking.send(lines(0..50));
     sluice.send_lines(&lines(100..110).lines().collect::<Vec<_>>());
     let account = asking.await_account("50 answers", |account| account.told() == 50).clone();
+    let took = start.elapsed();
+    assert!(took > Duration::from_millis(2500) && took < TOLD, "told after {took:?}");
     let unknown = account.count(|told| *told == Told::Unknown("MSG_TIMED_OUT".into()));
     let retry = account
         .count(|told| matches!(told, Told::Retry(code) if code == "MSG_TIMED_OUT" || code == "DEADLINE"));
@@ -173,4 +179,64 @@ fn records_in_flight_past_the_deadline_are_unknown() {
     assert_eq!((end.code, end.of("stored")), (1, 0));
     assert!(end.of("unknown") >= unknown, "{end:?}");
     assert_eq!(end.of("lost"), end.of("not_stored") - retry, "told ones are not lost: {end:?}");
+}
+
+/// One broker of three falls silent: its records inside are told at their deadline. The records of the others are stored
+/// all along, in order; the gateway is healthy, says why it is not ready for a moment, and keeps its producer.
+#[test]
+fn a_silent_broker_of_three_costs_the_others_a_moment() {
+    let mut broker = cluster(3);
+    let sluice = serving(&broker, &[("KAFKA_DELIVERY_TIMEOUT_MS", "2500")]);
+    broker.command("slow 2 20s");
+    let mut asking = AckSender::connect(&sluice);
+    asking.send(lines(0..600));
+    // Younger than the deadline when the silent broker's first ones pass it, and in lanes that go on.
+    sluice.await_log("producer.let_go");
+    asking.send(lines(600..1200));
+    sluice.await_log("reason=deadline_passed");
+    assert_eq!(sluice.get("/health").0, 200);
+    broker.command("down 2");
+    broker.command("slow 2 0ms");
+    broker.command("up 2");
+    let account = asking.finish();
+    assert_eq!((account.told(), account.closed), (1200, Some(1200)));
+    let in_topic = distinct_scores(&broker);
+    for number in 1..=1200 {
+        let is_stored = in_topic.contains(&(number as i64 - 1));
+        match account.named.get(&number) {
+            None => assert!(is_stored, "{number} was told as stored"),
+            Some(Told::Retry(code)) => assert!(!is_stored, "{number} was told as not stored: {code}"),
+            Some(Told::Unknown(code)) => assert_eq!(code, "MSG_TIMED_OUT", "{number}"),
+            Some(Told::Fix(code)) => panic!("{number} was refused for good: {code}"),
+        }
+    }
+    assert!(account.stored() >= 800, "two thirds at least: {:?}", account.named.len());
+    assert!(account.count(|told| matches!(told, Told::Unknown(_))) > 0);
+    assert_ordered_by_player(&topic(&broker));
+    assert_eq!(sluice.metric("gateway_kafka_producer_rebuilds_total"), 0.0);
+    stop(sluice).assert_balanced();
+}
+
+/// All brokers gone with records inside: nobody is waited for, the time inside counts from acceptance, and the very same
+/// producer stores the next ones.
+#[test]
+fn records_inside_past_the_deadline_are_told_in_an_outage() {
+    let mut broker = cluster(1);
+    let sluice = serving(&broker, &[("KAFKA_DELIVERY_TIMEOUT_MS", "2500"), ("KAFKA_LINGER_MS", "1000")]);
+    let mut asking = AckSender::connect(&sluice);
+    let start = Instant::now();
+    asking.send(lines(0..50));
+    eventually(PATIENCE, "all are inside", || sluice.metric("gateway_inflight_records") == 50.0);
+    broker.command("down all");
+    let account = asking.await_account("50 answers", |account| account.told() == 50).clone();
+    let took = start.elapsed();
+    assert!(took > Duration::from_millis(2500) && took < TOLD, "told after {took:?}");
+    assert_eq!(account.count(|told| *told == Told::Retry("MSG_TIMED_OUT".into())), 50, "{account:?}");
+    broker.command("up all");
+    await_readiness(&sluice, 200);
+    asking.send(lines(100..150));
+    assert_eq!(asking.finish().stored(), 50);
+    assert_eq!(sluice.metric("gateway_kafka_producer_rebuilds_total"), 0.0);
+    assert_eq!(distinct_scores(&broker), (100..150).collect());
+    stop(sluice).assert_balanced();
 }

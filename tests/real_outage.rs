@@ -112,6 +112,32 @@ fn an_outage_longer_than_the_deadline_is_told() {
     assert_eq!(code, i32::from(stop["unknown"] > 0), "{stop:?}");
 }
 
+/// Records that pass their deadline before the client library sent them leave a gap in its numbers, which no broker's
+/// answer has told it of: the same producer stores what comes later, once and in order.
+#[test]
+fn records_given_up_unsent_leave_nothing_behind() {
+    let kafka = kafka();
+    let env = [("KAFKA_DELIVERY_TIMEOUT_MS", "2000"), ("KAFKA_LINGER_MS", "1500")];
+    let sluice = gateway(&kafka, "unsent", &env);
+    sluice.await_ready();
+    let mut told = Senders::flood(&sluice, 2, 500, 20).wait();
+    assert!(all_stored(&told), "{:?}", tally(&told));
+    let lingering = Senders::flood(&sluice, 2, 50, 20);
+    eventually(PATIENCE, "they linger", || sluice.metric("gateway_inflight_records") == 100.0);
+    kafka.kill(1);
+    let unsent = lingering.wait();
+    let code = |fate: &Fate| matches!(fate, Fate::Retry(code) if code == "MSG_TIMED_OUT");
+    assert_eq!(count(&unsent, code), 100, "{:?}", tally(&unsent));
+    kafka.restart(1);
+    eventually(PATIENCE, "readiness returns", || sluice.get("/ready").0 == 200);
+    let later = Senders::flood(&sluice, 4, 500, 20).wait();
+    assert!(all_stored(&later), "{:?}", tally(&later));
+    assert_eq!(sluice.metric("gateway_kafka_producer_rebuilds_total"), 0.0);
+    told.extend(unsent);
+    told.extend(later);
+    assert_eq!(compare(&told, &read_all(kafka.bootstrap(), "unsent")), 0);
+}
+
 /// "SIGTERM during an outage": every record is answered or counted, and the exit code is 1 with the number.
 #[test]
 fn sigterm_during_an_outage_answers_or_counts_everything() {

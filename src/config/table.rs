@@ -164,7 +164,7 @@ pub const VARIABLES: &[Variable] = &[
     row(Section::Kafka, "KAFKA_COMPRESSION", &[], "lz4", Kind::Choice(&["none", "gzip", "snappy", "lz4", "zstd"]),
         "Compression of what is published; gzip and zstd are Cargo features, both on by default."),
     row(Section::Kafka, "KAFKA_DELIVERY_TIMEOUT_MS", &[], "60000", Kind::Millis { min: 1, max: 2_147_483_647 },
-        "How long a record may take until its fate is reported; the one bound on retries."),
+        "How long a record may take, from its acceptance, until Kafka has it or its sender is told; the one bound on retries."),
     row(Section::Kafka, "KAFKA_CONF_*", &[], "", Kind::Passthrough,
         "Any property of librdkafka, dots written as underscores (KAFKA_CONF_CLIENT_ID is client.id); a variable of its own wins over it."),
 

@@ -152,7 +152,7 @@ fn kafka(s: &Snapshot, text: &mut Exposition<'_>) {
     );
     text.counter(
         "gateway_kafka_producer_rebuilds_total",
-        "Times that a producer turned fatal and was built anew.",
+        "Times that a producer turned fatal or silent and was built anew.",
         s.producer_rebuilds,
     );
     if let Some(at) = s.last_delivery_unix_seconds {

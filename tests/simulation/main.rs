@@ -1,5 +1,5 @@
 //! Simulation by seed: the real sessions, hub, hand-over, feeder, lanes and accounts in virtual time, between
-//! senders that cut, stall and reset and a broker that delays, refuses, times out and forgets.
+//! senders that cut, stall and reset and a broker that delays, refuses and loses answers.
 //!
 //! The oracle is the ledger, and a model of what each sender was told (`truth`, `account`, `verdict`).
 //! `SIM_SEED=N` replays one run and shows each turn, `SIM_SEEDS=N` runs so many, `SIM_FROM=N` begins there,
