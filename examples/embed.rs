@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let options = GatewayOptions {
         kafka: KafkaOptions { bootstrap, ..KafkaOptions::default() },
         // No listeners: a host that also wants TCP or /metrics gives them an address here.
-        net: NetOptions { tcp: None, health: None, ..NetOptions::default() },
+        net: NetOptions { tcp: None, http: None, health: None, ..NetOptions::default() },
         ..GatewayOptions::default()
     };
 

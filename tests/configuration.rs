@@ -117,7 +117,7 @@ fn every_variable_reaches_its_option() {
 fn listeners_and_metrics_can_be_off() {
     let gateway = good(&[("HEALTH_PORT", "off"), ("METRICS_ENABLED", "false")]).gateway;
     assert_eq!((gateway.net.health, gateway.metrics_path), (None, None));
-    warned(&[("GATEWAY_LISTEN_PORT", "off")], "no listener takes events");
+    warned(&[("GATEWAY_LISTEN_PORT", "off"), ("HTTP_PORT", "off")], "no listener takes events");
     let gateway = good(&[("GATEWAY_LISTEN_ADDR", "127.0.0.1")]).gateway;
     assert_eq!(
         gateway.net.health,

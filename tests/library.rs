@@ -25,7 +25,7 @@ fn broker() -> EmbeddedBroker {
 /// Options of a host that wants no sockets.
 fn options(broker: &EmbeddedBroker) -> GatewayOptions {
     GatewayOptions {
-        net: NetOptions { tcp: None, health: None, ..NetOptions::default() },
+        net: NetOptions { tcp: None, http: None, health: None, ..NetOptions::default() },
         kafka: KafkaOptions {
             bootstrap: Bootstrap::Servers(broker.bootstrap_servers()),
             topics: Topics::of(TOPIC),

@@ -5,7 +5,8 @@
 use std::io;
 use std::thread::{self, JoinHandle};
 
-use super::native::{Event, Native};
+use super::event::Event;
+use super::native::Native;
 
 /// Time between two demands to give everything up, in microseconds.
 pub const AGAIN_US: u64 = 500_000;

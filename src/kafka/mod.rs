@@ -10,6 +10,7 @@ pub mod deadline;
 
 pub mod embedded;
 pub mod errors;
+mod event;
 pub mod feeder;
 mod former;
 pub mod held;

@@ -17,6 +17,7 @@ use rdkafka_sys::rd_kafka_resp_err_t as Code;
 use slab::Slab;
 
 use super::errors::Persistence;
+use super::event::Event;
 use super::producer::{Outgoing, Partition, Producer};
 use crate::event::headers;
 use crate::handoff::{TOPICS_MAX, Token, TopicId, accounted_bytes, lock};
@@ -91,22 +92,6 @@ impl<'a> Deliveries<'a> {
             }
         })
     }
-}
-
-/// What the main queue holds.
-pub enum Event<'a> {
-    Deliveries(Deliveries<'a>),
-    Statistics(&'a str),
-    /// An error that concerns the client, not one record. `fatal`: the producer can never produce again.
-    Error {
-        code: Code,
-        reason: &'a str,
-        fatal: bool,
-    },
-    Log {
-        level: i32,
-        text: &'a str,
-    },
 }
 
 /// A counted reference to a client's main queue; only good for waking whoever sleeps in it.

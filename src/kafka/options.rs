@@ -26,6 +26,16 @@ impl Topics {
         topics
     }
 
+    /// TCP's topic and, in a build with HTTP, those of its routes.
+    pub fn all(scores: &str, events: &str, player_events: &str) -> Self {
+        let mut topics = Self::of(scores);
+        if cfg!(feature = "http") {
+            topics.set(TopicId(1), events);
+            topics.set(TopicId(2), player_events);
+        }
+        topics
+    }
+
     pub fn set(&mut self, id: TopicId, name: &str) {
         if let Some(place) = self.0.get_mut(usize::from(id.0)) {
             *place = Some(name.to_owned());
@@ -124,7 +134,7 @@ impl Default for KafkaOptions {
     fn default() -> Self {
         Self {
             bootstrap: Bootstrap::Servers("localhost:9092".into()),
-            topics: Topics::of("score_updates"),
+            topics: Topics::all("score_updates", "events", "player.events.raw"),
             partitions: 12,
             replication_factor: 1,
             min_insync_replicas: 1,

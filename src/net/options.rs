@@ -20,7 +20,7 @@ impl Default for NetOptions {
     fn default() -> Self {
         Self {
             tcp: Some(SocketAddr::from(([0, 0, 0, 0], 7000))),
-            http: None,
+            http: cfg!(feature = "http").then_some(SocketAddr::from(([0, 0, 0, 0], 8080))),
             health: Some(SocketAddr::from(([0, 0, 0, 0], 7001))),
             max_connections: 16_384,
             recv_buffer_bytes: 256 << 10,
