@@ -12,7 +12,8 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::value::RawValue;
 use sluice::event::{Rejection, headers};
 use sluice::pipeline::events::{
-    BodyKind, Circumstances, EventRecord, EventRules, IdVersion, IdempotencyKey, Layout, Moment, Route, event, items,
+    BodyKind, Circumstances, EventRecord, EventRules, IdVersion, IdempotencyKey, Layout, Moment, Route,
+    event, items,
 };
 
 const KINDS: [BodyKind; 5] = [
@@ -90,7 +91,9 @@ fn refused_whole(body: &[u8], kind: BodyKind, fault: Rejection) {
         Rejection::BodyEmpty => assert!(body.trim_ascii().is_empty()),
         Rejection::BodyNotUtf8 => assert!(std::str::from_utf8(body).is_err()),
         Rejection::BodyNotJson => assert!(!is_json(body)),
-        Rejection::NotAnArray => assert!(kind == BodyKind::CloudBatch && !body.trim_ascii().starts_with(b"[")),
+        Rejection::NotAnArray => {
+            assert!(kind == BodyKind::CloudBatch && !body.trim_ascii().starts_with(b"["))
+        }
         Rejection::TooManyItems => {
             assert!(body.iter().filter(|byte| b",\n".contains(byte)).count() >= MAX_ITEMS);
         }
@@ -132,7 +135,9 @@ fn accepted(route: Route, kind: BodyKind, item: &[u8], bytes: &[u8], record: &Ev
     match kind {
         BodyKind::CloudBinary => assert_eq!(value, item),
         BodyKind::CloudStructured | BodyKind::CloudBatch => {
-            assert!(headers.contains(&("ce_id", id.as_bytes())) && headers.contains(&("ce_specversion", b"1.0")));
+            assert!(
+                headers.contains(&("ce_id", id.as_bytes())) && headers.contains(&("ce_specversion", b"1.0"))
+            );
         }
         BodyKind::Json | BodyKind::Ndjson => unchanged(route, item, value, id),
     }
