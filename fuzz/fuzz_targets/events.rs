@@ -86,13 +86,19 @@ fn is_json(text: &[u8]) -> bool {
     serde_json::from_slice::<&RawValue>(text).is_ok()
 }
 
+/// Without JSON's blanks in front; ASCII has one more.
+fn trimmed(text: &[u8]) -> &[u8] {
+    let start = text.iter().position(|byte| !b" \t\r\n".contains(byte));
+    &text[start.unwrap_or(text.len())..]
+}
+
 fn refused_whole(body: &[u8], kind: BodyKind, fault: Rejection) {
     match fault {
-        Rejection::BodyEmpty => assert!(body.trim_ascii().is_empty()),
+        Rejection::BodyEmpty => assert!(trimmed(body).is_empty()),
         Rejection::BodyNotUtf8 => assert!(std::str::from_utf8(body).is_err()),
         Rejection::BodyNotJson => assert!(!is_json(body)),
         Rejection::NotAnArray => {
-            assert!(kind == BodyKind::CloudBatch && !body.trim_ascii().starts_with(b"["))
+            assert!(kind == BodyKind::CloudBatch && !trimmed(body).starts_with(b"["))
         }
         Rejection::TooManyItems => {
             assert!(body.iter().filter(|byte| b",\n".contains(byte)).count() >= MAX_ITEMS);
@@ -107,7 +113,7 @@ fn refused(kind: BodyKind, item: &[u8], fault: Rejection) {
         Rejection::UnsupportedMediaType => {}
         Rejection::NotUtf8 => assert!(std::str::from_utf8(item).is_err()),
         Rejection::NotJson => assert!(!is_json(item)),
-        Rejection::NotAnObject => assert!(is_json(item) && !item.trim_ascii().starts_with(b"{")),
+        Rejection::NotAnObject => assert!(is_json(item) && !trimmed(item).starts_with(b"{")),
         Rejection::TooDeep => assert!(item.iter().filter(|byte| b"[{".contains(byte)).count() > 64),
         Rejection::LoneSurrogate | Rejection::Nul => assert!(is_json(item) && item.contains(&b'\\')),
         _ => assert!(is_json(item), "a broken rule is about JSON that could be read: {fault:?}"),
