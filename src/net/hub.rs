@@ -74,6 +74,7 @@ pub struct Hub<S> {
 }
 
 impl<S: Stream> Hub<S> {
+    #[allow(clippy::too_many_arguments)] // what the rooms above decided, handed over once
     pub fn new(
         net: &NetOptions,
         tcp: &TcpOptions,
