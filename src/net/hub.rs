@@ -427,10 +427,18 @@ impl<S: Stream> Hub<S> {
 
     /// The last byte is written.
     fn finish(&mut self, slot: u32, now: Now) {
+        let draining = self.draining;
         if let Some(conn) = self.table.get(slot) {
             let _ = conn.stream.finish();
+            if conn.is_http() && !draining && !conn.has_ended() && !conn.lingers {
+                conn.lingers = true;
+                conn.wait = Wait::Turn;
+                conn.http().into_iter().for_each(|session| session.linger(now.us));
+                self.http_ready.push_back(slot);
+                return self.arm(slot, now);
+            }
         }
-        if self.draining {
+        if draining {
             self.read_away(slot);
         }
         self.remove(slot, now);

@@ -20,7 +20,7 @@ impl<S: Stream> Hub<S> {
         let session = HttpSession::new(self.http.clone(), self.metrics_path.clone(), now);
         let slot = self.add(stream, Session::Http(Box::new(session)), now, register)?;
         self.https += 1;
-        self.arm(slot);
+        self.arm(slot, now);
         Ok(slot)
     }
 
@@ -56,13 +56,17 @@ impl<S: Stream> Hub<S> {
     /// Puts a connection where its turn leaves it. False: the batch finds no place, the turn is over for all.
     fn sort_in_http(&mut self, slot: u32, after: After, now: Now) -> bool {
         self.dirty.push(slot);
-        self.arm(slot);
+        self.arm(slot, now);
         let draining = self.draining;
         let Some(conn) = self.table.get(slot) else { return true };
         let is_over = conn.http().is_some_and(|session| session.is_over());
         match after {
             After::Gone => self.remove(slot, now),
+            After::Ended if conn.lingers => self.remove(slot, now),
             After::Ended => conn.wait = Wait::End,
+            // It is over, and read only so that its peer gets the last answer.
+            After::Idle if conn.lingers && !draining => conn.wait = Wait::Bytes,
+            After::Again if conn.lingers && !draining => self.http_ready.push_back(slot),
             _ if is_over => conn.wait = Wait::End,
             After::Idle if draining => {
                 conn.wait = Wait::End;
@@ -95,10 +99,12 @@ impl<S: Stream> Hub<S> {
     }
 
     /// Sees to it that the clock looks after this connection in time.
-    fn arm(&mut self, slot: u32) {
+    pub(super) fn arm(&mut self, slot: u32, now: Now) {
         let Some(conn) = self.table.get(slot) else { return };
         let (generation, armed_us) = (conn.generation, conn.armed_us);
         let Some(due_us) = conn.http().map(|session| session.due_us()) else { return };
+        // Never in the present: the clock's turn goes on until nothing is due.
+        let due_us = due_us.max(now.us + 1);
         if armed_us == 0 || due_us < armed_us {
             conn.armed_us = due_us;
             self.moments.push(Reverse((due_us, slot, generation)));
@@ -130,7 +136,7 @@ impl<S: Stream> Hub<S> {
                         conn.wait = Wait::End;
                     }
                     self.dirty.push(slot);
-                    self.arm(slot);
+                    self.arm(slot, now);
                 }
             }
         }
