@@ -128,7 +128,9 @@ fn batches_are_answered_item_by_item() {
         let good = statuses.iter().filter(|status| **status < 300).count();
         assert_eq!((&told["accepted"], &told["refused"]), (&good.into(), &(found.len() - good).into()));
         for item in items.iter().filter(|item| item["status"] == 400) {
-            assert!(item["code"].is_string() && item["detail"].is_string() && item["outcome"] == "not_stored");
+            assert!(
+                item["code"].is_string() && item["detail"].is_string() && item["outcome"] == "not_stored"
+            );
         }
     }
     let answer = http.ask("POST", "/events?ack=delivered", &[ndjson], (event("h0") + "\n").as_bytes());
@@ -136,7 +138,8 @@ fn batches_are_answered_item_by_item() {
 
     let structured = "Content-Type: application/cloudevents+json; charset=utf-8";
     assert_eq!(http.ask("POST", "/events", &[structured], ce("i0").as_bytes()).status, 202);
-    let binary = ["ce-specversion: 1.0", "ce-id: j%200", "ce-source: /s", "ce-type: t", "Content-Type: text/x"];
+    let binary =
+        ["ce-specversion: 1.0", "ce-id: j%200", "ce-source: /s", "ce-type: t", "Content-Type: text/x"];
     assert_eq!(http.ask("POST", "/events?ack=delivered", &binary, b"\x00 raw").status, 200);
     let answer = http.ask("POST", "/api/v1/events", &binary, b"{}");
     assert_eq!((answer.status, answer.code()), (415, "unsupported_media_type".into()));
@@ -147,8 +150,10 @@ fn batches_are_answered_item_by_item() {
     end.assert_clean(good);
     assert_eq!(end.of("rejected"), 1 + 2 + 1 + 1 + 1);
     let records = stored(&broker, EVENTS);
-    let raw = records.iter().find(|one| one.value == b"\x00 raw").expect("the binary one's data is the value");
-    let header = |name: &str| raw.headers.iter().find(|(known, _)| known == name).map(|(_, value)| &value[..]);
+    let raw =
+        records.iter().find(|one| one.value == b"\x00 raw").expect("the binary one's data is the value");
+    let header =
+        |name: &str| raw.headers.iter().find(|(known, _)| known == name).map(|(_, value)| &value[..]);
     assert_eq!((header("ce_id"), header("content-type")), (Some("j 0"), Some("text/x")), "{raw:?}");
     let plain = records.iter().filter(|one| one.headers.is_empty()).count();
     assert_eq!(plain, 9, "those of JSON bodies carry no headers");

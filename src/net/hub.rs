@@ -71,6 +71,8 @@ pub struct Hub<S> {
     unread_bytes: u64,
     /// When the low mark ended the last pause, until the next turn.
     resumed: Option<u64>,
+    /// When the drain rate was measured last, and how many records had ended then.
+    measured: (u64, u64),
 }
 
 impl<S: Stream> Hub<S> {
@@ -110,6 +112,7 @@ impl<S: Stream> Hub<S> {
             last_turn_us: 0,
             unread_bytes: 0,
             resumed: None,
+            measured: (0, 0),
         }
     }
 
@@ -468,9 +471,10 @@ impl<S: Stream> Hub<S> {
         self.desk.release(&mut partial, length);
     }
 
-    /// Once a second: silent admin connections go, suppressed warnings are summed up.
+    /// Once a second: silent admin connections go, suppressed warnings are summed up, the drain is measured.
     pub fn housekeeping(&mut self, now: Now) {
         self.desk.rejects.summarise(now.us / 1000);
+        self.measure_drain(now.us);
         if self.admins == 0 {
             return;
         }

@@ -17,7 +17,8 @@ pub use answers::{ANSWER_BYTES, FREE_ANSWERS};
 pub use http::{Ack, HttpOptions, HttpSession, Page, RouteOptions};
 pub use ids::Ids;
 pub use intake::{
-    EVENTS_TOPIC, EventRefusal, Intake, Now, PLAYER_EVENTS_TOPIC, Rejects, TCP_TOPIC, Taken, Web,
+    EVENTS_TOPIC, EventRefusal, Intake, Now, PLAYER_EVENTS_TOPIC, RETRY_AFTER_STUCK, Rejects, TCP_TOPIC,
+    Taken, Web,
 };
 pub use options::{Framing, TcpOptions};
 pub use tcp::{Progress, Stop, TcpSession};

@@ -7,9 +7,31 @@ use std::cmp::Reverse;
 
 use super::{After, Conn, Hub, Session, Stop, TURN_READS, TURN_RECORDS, Wait};
 use crate::net::stream::Stream;
-use crate::session::{AdminView, HttpSession, Now};
+use crate::session::{AdminView, HttpSession, Now, RETRY_AFTER_STUCK};
+
+/// Longest wait that an overloaded sender is asked for, in seconds.
+const RETRY_AFTER_MAX: u64 = 60;
+
+/// Seconds until `held` records are through, going by the `ended` ones of the last `elapsed_us`.
+fn retry_after(held: usize, ended: u64, elapsed_us: u64) -> u32 {
+    match u128::from(ended) * 1_000_000 {
+        0 => RETRY_AFTER_STUCK,
+        ended => {
+            let seconds = (held as u128 * u128::from(elapsed_us)).div_ceil(ended);
+            seconds.clamp(1, u128::from(RETRY_AFTER_MAX)) as u32
+        }
+    }
+}
 
 impl<S: Stream> Hub<S> {
+    /// What overloaded answers ask for from now on.
+    pub(super) fn measure_drain(&mut self, now_us: u64) {
+        let budget = &self.end.shared.budget;
+        let (measured_us, before) = std::mem::replace(&mut self.measured, (now_us, budget.ended()));
+        let (ended, elapsed_us) = (self.measured.1 - before, now_us.saturating_sub(measured_us));
+        self.desk.web.retry_after = retry_after(budget.records(), ended, elapsed_us);
+    }
+
     /// Takes a new HTTP peer in; `register` gets the stream and the token for its events, and may refuse.
     pub fn add_http<E>(
         &mut self,
@@ -147,6 +169,31 @@ impl<S: Stream> Hub<S> {
         let Some(conn) = self.table.get(slot) else { return };
         if let Some(session) = conn.http() {
             session.drain();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// (records in the buffer, ended, in so many microseconds) to seconds.
+    #[test]
+    fn the_wait_is_the_time_that_the_buffer_takes_to_drain() {
+        let cases = [
+            (10_000, 5_000, 1_000_000, 2),
+            (10_000, 5_001, 1_000_000, 2),
+            (10_000, 4_999, 1_000_000, 3),
+            (10_000, 10_000, 2_000_000, 2),
+            (0, 1, 1_000_000, 1),
+            (10, 100_000, 1_000_000, 1),
+            (10_000, 1, 1_000_000, 60),
+            (usize::MAX, u64::MAX, u64::MAX, 60),
+            (10_000, 0, 1_000_000, RETRY_AFTER_STUCK),
+            (0, 0, 0, RETRY_AFTER_STUCK),
+        ];
+        for (held, ended, elapsed_us, seconds) in cases {
+            assert_eq!(retry_after(held, ended, elapsed_us), seconds, "{held} {ended} {elapsed_us}");
         }
     }
 }
