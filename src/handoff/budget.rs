@@ -3,7 +3,7 @@
 //! Taken by whoever accepts, given back by the Kafka thread the moment a record's outcome is known: one number
 //! for batches, held records and those inside the client library (S0-R7, S0-E4).
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 
 use super::options::BufferOptions;
 
@@ -12,6 +12,8 @@ use super::options::BufferOptions;
 pub struct Budget {
     records: AtomicUsize,
     bytes: AtomicUsize,
+    /// Records that were given back since the start.
+    ended: AtomicU64,
     high: BufferOptions,
 }
 
@@ -37,7 +39,7 @@ impl Room {
 impl Budget {
     pub fn new(high: BufferOptions) -> Self {
         assert!(high.max_records > 0 && high.max_bytes > 0, "a buffer of nothing passes nothing");
-        Self { records: AtomicUsize::new(0), bytes: AtomicUsize::new(0), high }
+        Self { records: AtomicUsize::new(0), bytes: AtomicUsize::new(0), ended: AtomicU64::new(0), high }
     }
 
     pub fn take(&self, records: usize, bytes: usize) {
@@ -63,6 +65,7 @@ impl Budget {
         let before = self.records.fetch_sub(records, SeqCst);
         debug_assert!(before >= records, "more receipts than records");
         self.bytes.fetch_sub(bytes, SeqCst);
+        self.ended.fetch_add(records as u64, Relaxed);
     }
 
     pub fn room(&self) -> Room {
@@ -86,6 +89,11 @@ impl Budget {
         self.bytes.load(Relaxed)
     }
 
+    /// Records that have left the buffer since the start, for the rate at which it drains.
+    pub fn ended(&self) -> u64 {
+        self.ended.load(Relaxed)
+    }
+
     pub fn limits(&self) -> &BufferOptions {
         &self.high
     }
@@ -103,6 +111,7 @@ mod tests {
         assert!(!budget.room().is_open() && !budget.try_take_one(1));
         budget.give_back(1, 10);
         assert!(!budget.is_low());
+        assert_eq!(budget.ended(), 1);
         budget.give_back(1, 10);
         assert!(budget.is_low() && budget.try_take_one(920));
         assert!(!budget.room().is_open(), "the byte mark counts as well");

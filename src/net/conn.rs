@@ -104,6 +104,8 @@ pub struct Conn<S> {
     pub touched_us: u64,
     /// When the hub looks after this connection by the clock; 0 for never.
     pub armed_us: u64,
+    /// Our side is closed, and the peer's bytes are read away until it closes its own.
+    pub lingers: bool,
 }
 
 impl<S: Stream> Conn<S> {
@@ -123,6 +125,7 @@ impl<S: Stream> Conn<S> {
             written: 0,
             touched_us: now_us,
             armed_us: 0,
+            lingers: false,
         }
     }
 

@@ -71,6 +71,8 @@ pub struct Hub<S> {
     unread_bytes: u64,
     /// When the low mark ended the last pause, until the next turn.
     resumed: Option<u64>,
+    /// When the drain rate was measured last, and how many records had ended then.
+    measured: (u64, u64),
 }
 
 impl<S: Stream> Hub<S> {
@@ -111,6 +113,7 @@ impl<S: Stream> Hub<S> {
             last_turn_us: 0,
             unread_bytes: 0,
             resumed: None,
+            measured: (0, 0),
         }
     }
 
@@ -428,10 +431,18 @@ impl<S: Stream> Hub<S> {
 
     /// The last byte is written.
     fn finish(&mut self, slot: u32, now: Now) {
+        let draining = self.draining;
         if let Some(conn) = self.table.get(slot) {
             let _ = conn.stream.finish();
+            if conn.is_http() && !draining && !conn.has_ended() && !conn.lingers {
+                conn.lingers = true;
+                conn.wait = Wait::Turn;
+                conn.http().into_iter().for_each(|session| session.linger(now.us));
+                self.http_ready.push_back(slot);
+                return self.arm(slot, now);
+            }
         }
-        if self.draining {
+        if draining {
             self.read_away(slot);
         }
         self.remove(slot, now);
@@ -461,9 +472,10 @@ impl<S: Stream> Hub<S> {
         self.desk.release(&mut partial, length);
     }
 
-    /// Once a second: silent admin connections go, suppressed warnings are summed up.
+    /// Once a second: silent admin connections go, suppressed warnings are summed up, the drain is measured.
     pub fn housekeeping(&mut self, now: Now) {
         self.desk.rejects.summarise(now.us / 1000);
+        self.measure_drain(now.us);
         if self.admins == 0 {
             return;
         }

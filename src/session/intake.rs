@@ -15,6 +15,9 @@ pub const EVENTS_TOPIC: TopicId = TopicId(1);
 /// Where `POST /api/v1/events` goes.
 pub const PLAYER_EVENTS_TOPIC: TopicId = TopicId(2);
 
+/// Seconds to ask an overloaded sender to wait while nothing drains.
+pub const RETRY_AFTER_STUCK: u32 = 5;
+
 /// The moment of a turn: two clocks, read once.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {

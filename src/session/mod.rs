@@ -24,6 +24,8 @@ pub use http::{Ack, EventRefusal, RouteOptions};
 pub use http::{HttpOptions, HttpSession, Web};
 #[cfg(feature = "http")]
 pub use ids::Ids;
-pub use intake::{EVENTS_TOPIC, Intake, Now, PLAYER_EVENTS_TOPIC, Rejects, TCP_TOPIC, Taken};
+pub use intake::{
+    EVENTS_TOPIC, Intake, Now, PLAYER_EVENTS_TOPIC, RETRY_AFTER_STUCK, Rejects, TCP_TOPIC, Taken,
+};
 pub use options::{Framing, TcpOptions};
 pub use tcp::{Progress, Stop, TcpSession};

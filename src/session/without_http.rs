@@ -16,6 +16,7 @@ pub struct HttpOptions;
 #[derive(Debug, Default)]
 pub struct Web {
     pub body_room: usize,
+    pub retry_after: u32,
 }
 
 /// There is none.
@@ -57,6 +58,10 @@ impl HttpSession {
     }
 
     pub fn drain(&mut self) {
+        match *self {}
+    }
+
+    pub fn linger(&mut self, _: u64) {
         match *self {}
     }
 

@@ -6,6 +6,7 @@
 
 pub mod acks;
 pub mod flood;
+pub mod web;
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;

@@ -6,6 +6,7 @@
 #![allow(dead_code, unused_imports)]
 
 mod broker;
+mod http;
 mod lines;
 mod process;
 mod real_kafka;
@@ -15,6 +16,7 @@ mod topic;
 use std::time::{Duration, Instant};
 
 pub use broker::Broker;
+pub use http::{Answer, Http, chunked, request};
 pub use process::{Sluice, command};
 pub use real_kafka::RealKafka;
 pub use senders::{Fate, Senders, Sent, assert_balanced, compare, count, score_of, tally};

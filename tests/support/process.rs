@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 
+use super::http::Http;
 use super::lines::Lines;
 use super::{PATIENCE, eventually, eventually_some};
 
@@ -17,6 +18,7 @@ pub struct Sluice {
     log: Lines,
     listen: Option<SocketAddr>,
     health: Option<SocketAddr>,
+    http: Option<SocketAddr>,
 }
 
 /// A command of the binary under test that sees `env` and none of the test's own settings.
@@ -39,6 +41,7 @@ impl Sluice {
         let line = sluice.await_log("gateway.start");
         sluice.listen = field(&line, "listen").and_then(|address| address.parse().ok());
         sluice.health = field(&line, "health").and_then(|address| address.parse().ok());
+        sluice.http = field(&line, "http").and_then(|address| address.parse().ok());
         sluice
     }
 
@@ -57,7 +60,7 @@ impl Sluice {
             .spawn()
             .expect("the binary under test starts");
         let log = Lines::of(child.stderr.take().unwrap());
-        Sluice { child, log, listen: None, health: None }
+        Sluice { child, log, listen: None, health: None, http: None }
     }
 
     pub fn pid(&self) -> u32 {
@@ -74,6 +77,11 @@ impl Sluice {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream
+    }
+
+    /// A connection to its HTTP listener.
+    pub fn http(&self) -> Http {
+        Http::connect(self.http.expect("gateway.start named its http= address"))
     }
 
     /// Sends the lines over a connection of their own, and closes it.

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Headers as _;
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
 use super::{PATIENCE, eventually_some};
@@ -12,8 +13,11 @@ use super::{PATIENCE, eventually_some};
 pub struct Record {
     pub partition: i32,
     pub offset: i64,
+    /// Whether it has a key at all.
+    pub has_key: bool,
     pub key: Vec<u8>,
     pub value: Vec<u8>,
+    pub headers: Vec<(String, String)>,
 }
 
 /// The end offset of each partition, by partition.
@@ -51,8 +55,14 @@ pub fn read_all(bootstrap: &str, topic: &str) -> Vec<Record> {
         records.push(Record {
             partition: message.partition(),
             offset: message.offset(),
+            has_key: message.key().is_some(),
             key: message.key().unwrap_or_default().to_vec(),
             value: message.payload().unwrap_or_default().to_vec(),
+            headers: message.headers().map_or_else(Vec::new, |headers| {
+                let text =
+                    |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
+                headers.iter().map(|header| (header.key.to_owned(), text(header.value))).collect()
+            }),
         });
     }
     records.sort_by_key(|record| (record.partition, record.offset));

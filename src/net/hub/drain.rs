@@ -53,7 +53,9 @@ impl<S: Stream> Hub<S> {
                 continue;
             }
             conn.wait = Wait::End;
-            self.unread_bytes += conn.leave_unread(self.desk.read_area());
+            let unread = conn.leave_unread(self.desk.read_area());
+            // A request without an answer was not taken, and its sender can tell.
+            self.unread_bytes += if conn.is_http() { 0 } else { unread };
             if let Some(told) =
                 conn.tcp().and_then(|session| session.give_up_parked(Cause::ShuttingDown, now.us))
             {
@@ -101,6 +103,7 @@ impl<S: Stream> Hub<S> {
         let Some(conn) = self.table.get(slot).filter(|conn| !conn.is_admin() && !conn.has_ended()) else {
             return;
         };
+        let is_http = conn.is_http();
         let (mut left, known) = (0, conn.left_in_kernel() as u64);
         for _ in 0..READS_AWAY {
             match conn.stream.read(self.desk.read_area()) {
@@ -109,7 +112,7 @@ impl<S: Stream> Hub<S> {
             }
         }
         // The start of a message whose end never came is no message.
-        if left > known {
+        if left > known && !is_http {
             self.unread_bytes += left;
         }
     }

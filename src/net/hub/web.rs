@@ -7,9 +7,31 @@ use std::cmp::Reverse;
 
 use super::{After, Conn, Hub, Session, Stop, TURN_READS, TURN_RECORDS, Wait};
 use crate::net::stream::Stream;
-use crate::session::{AdminView, HttpSession, Now};
+use crate::session::{AdminView, HttpSession, Now, RETRY_AFTER_STUCK};
+
+/// Longest wait that an overloaded sender is asked for, in seconds.
+const RETRY_AFTER_MAX: u64 = 60;
+
+/// Seconds until `held` records are through, going by the `ended` ones of the last `elapsed_us`.
+fn retry_after(held: usize, ended: u64, elapsed_us: u64) -> u32 {
+    match u128::from(ended) * 1_000_000 {
+        0 => RETRY_AFTER_STUCK,
+        ended => {
+            let seconds = (held as u128 * u128::from(elapsed_us)).div_ceil(ended);
+            seconds.clamp(1, u128::from(RETRY_AFTER_MAX)) as u32
+        }
+    }
+}
 
 impl<S: Stream> Hub<S> {
+    /// What overloaded answers ask for from now on.
+    pub(super) fn measure_drain(&mut self, now_us: u64) {
+        let budget = &self.end.shared.budget;
+        let (measured_us, before) = std::mem::replace(&mut self.measured, (now_us, budget.ended()));
+        let (ended, elapsed_us) = (self.measured.1 - before, now_us.saturating_sub(measured_us));
+        self.desk.web.retry_after = retry_after(budget.records(), ended, elapsed_us);
+    }
+
     /// Takes a new HTTP peer in; `register` gets the stream and the token for its events, and may refuse.
     // Without the feature there is no session to make, and this is never called.
     #[cfg_attr(not(feature = "http"), allow(unreachable_code, unused_variables))]
@@ -22,7 +44,7 @@ impl<S: Stream> Hub<S> {
         let session = HttpSession::new(self.http.clone(), self.metrics_path.clone(), now);
         let slot = self.add(stream, Session::Http(Box::new(session)), now, register)?;
         self.https += 1;
-        self.arm(slot);
+        self.arm(slot, now);
         Ok(slot)
     }
 
@@ -58,13 +80,17 @@ impl<S: Stream> Hub<S> {
     /// Puts a connection where its turn leaves it. False: the batch finds no place, the turn is over for all.
     fn sort_in_http(&mut self, slot: u32, after: After, now: Now) -> bool {
         self.dirty.push(slot);
-        self.arm(slot);
+        self.arm(slot, now);
         let draining = self.draining;
         let Some(conn) = self.table.get(slot) else { return true };
         let is_over = conn.http().is_some_and(|session| session.is_over());
         match after {
             After::Gone => self.remove(slot, now),
+            After::Ended if conn.lingers => self.remove(slot, now),
             After::Ended => conn.wait = Wait::End,
+            // It is over, and read only so that its peer gets the last answer.
+            After::Idle if conn.lingers && !draining => conn.wait = Wait::Bytes,
+            After::Again if conn.lingers && !draining => self.http_ready.push_back(slot),
             _ if is_over => conn.wait = Wait::End,
             After::Idle if draining => {
                 conn.wait = Wait::End;
@@ -97,10 +123,12 @@ impl<S: Stream> Hub<S> {
     }
 
     /// Sees to it that the clock looks after this connection in time.
-    fn arm(&mut self, slot: u32) {
+    pub(super) fn arm(&mut self, slot: u32, now: Now) {
         let Some(conn) = self.table.get(slot) else { return };
         let (generation, armed_us) = (conn.generation, conn.armed_us);
         let Some(due_us) = conn.http().map(|session| session.due_us()) else { return };
+        // Never in the present: the clock's turn goes on until nothing is due.
+        let due_us = due_us.max(now.us + 1);
         if armed_us == 0 || due_us < armed_us {
             conn.armed_us = due_us;
             self.moments.push(Reverse((due_us, slot, generation)));
@@ -132,7 +160,7 @@ impl<S: Stream> Hub<S> {
                         conn.wait = Wait::End;
                     }
                     self.dirty.push(slot);
-                    self.arm(slot);
+                    self.arm(slot, now);
                 }
             }
         }
@@ -143,6 +171,31 @@ impl<S: Stream> Hub<S> {
         let Some(conn) = self.table.get(slot) else { return };
         if let Some(session) = conn.http() {
             session.drain();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// (records in the buffer, ended, in so many microseconds) to seconds.
+    #[test]
+    fn the_wait_is_the_time_that_the_buffer_takes_to_drain() {
+        let cases = [
+            (10_000, 5_000, 1_000_000, 2),
+            (10_000, 5_001, 1_000_000, 2),
+            (10_000, 4_999, 1_000_000, 3),
+            (10_000, 10_000, 2_000_000, 2),
+            (0, 1, 1_000_000, 1),
+            (10, 100_000, 1_000_000, 1),
+            (10_000, 1, 1_000_000, 60),
+            (usize::MAX, u64::MAX, u64::MAX, 60),
+            (10_000, 0, 1_000_000, RETRY_AFTER_STUCK),
+            (0, 0, 0, RETRY_AFTER_STUCK),
+        ];
+        for (held, ended, elapsed_us, seconds) in cases {
+            assert_eq!(retry_after(held, ended, elapsed_us), seconds, "{held} {ended} {elapsed_us}");
         }
     }
 }

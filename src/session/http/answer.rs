@@ -157,7 +157,11 @@ fn batch(taken: &Taken, retry_after: u32, out: &mut Vec<u8>) {
     }
     let refused = taken.items.len() - accepted;
     let _ = writeln!(body, r#"],"accepted":{accepted},"refused":{refused}}}"#);
-    let status = if lowest == highest && refused == 0 { lowest } else { 207 };
+    let status = match taken.items.len() {
+        0 => 200,
+        _ if lowest == highest && refused == 0 => lowest,
+        _ => 207,
+    };
     let seconds = retry_after.to_string();
     let wait = [("Retry-After", seconds.as_str())];
     let headers = if highest == 503 { &wait[..] } else { &[] };

@@ -5,10 +5,7 @@ use crate::event::Rejection;
 use crate::handoff::{Shape, Token, TopicId};
 use crate::pipeline::events::{EventFault, EventId, EventRecord};
 use crate::session::ids::Ids;
-use crate::session::intake::Intake;
-
-/// Seconds to ask an overloaded sender to wait while nothing drains.
-pub const RETRY_AFTER_STUCK: u32 = 5;
+use crate::session::intake::{Intake, RETRY_AFTER_STUCK};
 
 /// What HTTP sessions share.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ pub use options::{Ack, HttpOptions, RouteOptions};
 pub use request::Page;
 
 use super::admin::{AdminView, OUT_BYTES_MAX};
-use super::intake::{Intake, Now};
+use super::intake::{Intake, Now, RETRY_AFTER_STUCK};
 use super::tcp::{Progress, Stop};
 use crate::handoff::{Address, PATIENCE_US, Receipt, Token};
 use crate::pipeline::events::{self, Circumstances, IdempotencyKey, Moment, Route};
@@ -30,13 +30,17 @@ use answer::Problem;
 use exchange::{Fate, Item, Manner, Taken};
 use request::{Asked, Post, Refusal};
 
-/// Requests of one connection that may wait for delivery at a time.
+/// Answers of one connection that may wait at a time: for delivery, or behind one that does.
 pub const WAITING_MAX: usize = 64;
+/// Memory of those answers after which no further request is taken.
+const HELD_BYTES_MAX: usize = 1 << 20;
 /// A refused body is read away up to so many times the longest one; beyond it the connection is closed.
 const AWAY_TIMES: u64 = 4;
 /// The Kafka thread takes a record out within this time after its deadline; only then does silence mean that the
 /// client library has it.
 const GRACE_US: u64 = 200_000;
+/// A peer has so long to notice that we have closed our side.
+const LINGER_US: u64 = 2_000_000;
 const LIMITS: Limits = Limits { head_bytes: 16 << 10, headers: HEADERS_MAX };
 
 /// What the session expects next.
@@ -72,6 +76,15 @@ enum Answer {
     Waiting(Taken),
 }
 
+impl Answer {
+    fn bytes(&self) -> usize {
+        match self {
+            Answer::Ready(bytes) => bytes.len(),
+            Answer::Waiting(taken) => taken.items.capacity() * size_of::<Item>(),
+        }
+    }
+}
+
 /// See the module's text.
 pub struct HttpSession {
     options: Arc<HttpOptions>,
@@ -81,7 +94,8 @@ pub struct HttpSession {
     ready: Vec<u8>,
     /// The first is a waiting one, if there is any.
     answers: VecDeque<Answer>,
-    waiting: usize,
+    /// Bytes of memory that the answers hold.
+    held: usize,
     /// Number of the next event whose sender waits.
     next: u64,
     /// No request is taken after the present one.
@@ -92,6 +106,8 @@ pub struct HttpSession {
     head_since_us: u64,
     /// Seconds that an overloaded answer asks for.
     retry_after: u32,
+    /// Until when bytes are read away after the end; 0 before it.
+    linger_until_us: u64,
 }
 
 impl HttpSession {
@@ -103,12 +119,13 @@ impl HttpSession {
             stage: Stage::Head,
             ready: Vec::new(),
             answers: VecDeque::new(),
-            waiting: 0,
+            held: 0,
             next: 0,
             closing: false,
             since_us: now.us,
             head_since_us: 0,
-            retry_after: 5,
+            retry_after: RETRY_AFTER_STUCK,
+            linger_until_us: 0,
         }
     }
 
@@ -141,6 +158,7 @@ impl HttpSession {
             consumed += count;
             if !goes_on {
                 if eof {
+                    self.release_body(&mut intake.web.body_room);
                     self.stage = Stage::Over;
                     self.closing = true;
                 }
@@ -151,7 +169,7 @@ impl HttpSession {
 
     /// Why no further request may be taken, if so.
     fn obstacle(&self, intake: &Intake<'_>) -> Option<Stop> {
-        if self.ready.len() >= OUT_BYTES_MAX || self.waiting >= WAITING_MAX {
+        if self.is_answer_bound() {
             Some(Stop::Answers)
         } else if intake.batch.is_full() {
             Some(Stop::Batch)
@@ -203,29 +221,29 @@ impl HttpSession {
                     }
                     _ => {
                         let problem = Problem::of(413, "body_unwanted", "this page takes no body");
+                        let manner = self.send_away(framing, head.expect_continue, manner);
                         self.refuse(problem, manner, &[]);
-                        self.send_away(framing, head.expect_continue);
                         (length, true)
                     }
                 };
             }
             Ok(Asked::Allowed(methods)) => {
                 let mut out = Vec::new();
+                let manner = self.send_away(head.framing, head.expect_continue, manner);
                 answer::respond(204, "", &[("Allow", methods)], b"", manner, &mut out);
                 self.push(Answer::Ready(out));
-                self.send_away(head.framing, head.expect_continue);
                 return (length, true);
             }
             Err(refusal) => {
+                let manner = self.send_away(head.framing, head.expect_continue, manner);
                 self.refuse_head(refusal, manner);
-                self.send_away(head.framing, head.expect_continue);
                 return (length, true);
             }
         };
         post.manner = manner;
         if let Some(problem) = self.door(&head.framing, intake) {
+            let manner = self.send_away(head.framing, head.expect_continue, manner);
             self.refuse(problem, manner, &[]);
-            self.send_away(head.framing, head.expect_continue);
             return (length, true);
         }
         match head.framing {
@@ -246,8 +264,8 @@ impl HttpSession {
                         outcome: Some("not_stored"),
                         ..Problem::of(503, "overloaded", "no room for the body: try again later")
                     };
+                    let manner = self.send_away(framing, head.expect_continue, manner);
                     self.refuse(problem, manner, &[]);
-                    self.send_away(framing, head.expect_continue);
                     return (length, true);
                 }
                 intake.web.body_room -= wanted;
@@ -310,8 +328,10 @@ impl HttpSession {
                         return (input.len(), true);
                     }
                 };
+                // A buffer grows ahead of its content: what the store cannot lend is not owed to it either.
                 let more = incoming.bytes.capacity().saturating_sub(incoming.reserved);
-                intake.web.body_room = intake.web.body_room.saturating_sub(more);
+                let more = more.min(intake.web.body_room);
+                intake.web.body_room -= more;
                 incoming.reserved += more;
                 (step.consumed, step.done)
             }
@@ -360,8 +380,9 @@ impl HttpSession {
         self.stage = if self.closing { Stage::Over } else { Stage::Head };
     }
 
-    /// The body of a refused request is read away if it is of a bearable length, or else the connection ends.
-    fn send_away(&mut self, framing: Framing, expects: bool) {
+    /// The body of a refused request is read away if it is of a bearable length, or else the connection ends; how
+    /// the refusal is to be written.
+    fn send_away(&mut self, framing: Framing, expects: bool, manner: Manner) -> Manner {
         let most = self.options.max_body_bytes as u64 * AWAY_TIMES;
         self.stage = match framing {
             // It was told the answer before it sent the body, and will not send it (RFC 9110 10.1.1); or it may.
@@ -369,7 +390,10 @@ impl HttpSession {
                 self.closing = true;
                 Stage::Over
             }
-            Framing::None | Framing::Length(0) => return self.after_request(),
+            Framing::None | Framing::Length(0) => {
+                self.after_request();
+                return manner;
+            }
             Framing::Length(bytes) if bytes <= most => Stage::Away(Framed::Length(bytes)),
             Framing::Chunked => Stage::Away(Framed::Chunked(Chunked::default())),
             Framing::Length(_) => {
@@ -377,6 +401,7 @@ impl HttpSession {
                 Stage::Over
             }
         };
+        Manner { keep_alive: manner.keep_alive && !self.closing, ..manner }
     }
 
     /// Takes a whole body in: its events, each into the buffer or refused.
@@ -415,7 +440,8 @@ impl HttpSession {
             return self.refuse(Problem::of(413, "too_many_events", detail), post.manner, &[]);
         }
         let (is_batch, waits) = (items.is_batch(), post.ack == Ack::Delivered);
-        let fits = items.len() <= intake.room.records;
+        // The door was open when the head came: others may have used the room up since.
+        let fits = items.len() <= intake.room.records && intake.room.is_open();
         let first = self.next;
         let mut taken = Taken {
             route: post.route,
@@ -514,29 +540,53 @@ impl HttpSession {
         if taken.open == 0 && self.answers.is_empty() {
             return answer::taken(&taken, self.retry_after, &mut self.ready);
         }
-        self.waiting += 1;
-        self.answers.push_back(Answer::Waiting(taken));
+        self.push(Answer::Waiting(taken));
     }
 
     fn push(&mut self, answer: Answer) {
         match answer {
             Answer::Ready(bytes) if self.answers.is_empty() => self.ready.extend_from_slice(&bytes),
-            answer => self.answers.push_back(answer),
+            answer => {
+                self.held += answer.bytes();
+                self.answers.push_back(answer);
+            }
         }
     }
 
-    /// Moves what is certain to the front of the queue into what may be written.
-    fn ripen(&mut self) {
-        while let Some(front) = self.answers.front() {
-            match front {
-                Answer::Ready(bytes) => self.ready.extend_from_slice(bytes),
-                Answer::Waiting(taken) if taken.open == 0 => {
-                    self.waiting -= 1;
+    /// Moves what is certain at the front of the queue into what may be written.
+    fn ripen(&mut self, now_us: u64) {
+        if self.answers.is_empty() {
+            return;
+        }
+        let is_between = matches!(self.stage, Stage::Head | Stage::Over);
+        loop {
+            let is_last = self.answers.len() == 1 && self.closing && is_between;
+            let bytes = match self.answers.front_mut() {
+                Some(answer @ Answer::Ready(_)) => answer.bytes(),
+                Some(answer) => {
+                    let bytes = answer.bytes();
+                    let Answer::Waiting(taken) = answer else { return };
+                    if taken.open > 0 {
+                        return;
+                    }
+                    // It was taken before anybody knew that nothing would follow it.
+                    taken.manner.keep_alive &= !is_last;
                     answer::taken(taken, self.retry_after, &mut self.ready);
+                    bytes
                 }
-                Answer::Waiting(_) => return,
+                None => break,
+            };
+            if let Some(Answer::Ready(bytes)) = self.answers.pop_front() {
+                self.ready.extend_from_slice(&bytes);
             }
-            self.answers.pop_front();
+            self.held -= bytes;
+            if is_last {
+                self.stage = Stage::Over;
+            }
+        }
+        if is_between {
+            // From here on the peer is idle.
+            self.since_us = now_us;
         }
     }
 
@@ -551,7 +601,7 @@ impl HttpSession {
             }
             Answer::Ready(_) => None,
         });
-        self.ripen();
+        self.ripen(now_us);
         found.map(|accepted_us| now_us.saturating_sub(accepted_us))
     }
 
@@ -593,7 +643,7 @@ impl HttpSession {
 
     /// Whether it must not be read until answers are written or receipts have come.
     pub fn is_answer_bound(&self) -> bool {
-        self.ready.len() >= OUT_BYTES_MAX || self.waiting >= WAITING_MAX
+        self.ready.len() >= OUT_BYTES_MAX || self.answers.len() >= WAITING_MAX || self.held >= HELD_BYTES_MAX
     }
 
     /// No request is taken after those that are here: the gateway drains.
@@ -601,8 +651,18 @@ impl HttpSession {
         self.closing = true;
     }
 
+    /// All is written and our side is closed: what still comes is read away for a while, as an end with bytes unread
+    /// would take the last answer from the peer (RFC 9112 9.6).
+    pub fn linger(&mut self, now_us: u64) {
+        self.stage = Stage::Over;
+        self.linger_until_us = now_us + LINGER_US;
+    }
+
     /// When [`HttpSession::on_time`] is due.
     pub fn due_us(&self) -> u64 {
+        if self.linger_until_us > 0 {
+            return self.linger_until_us;
+        }
         let options = &self.options;
         let (since_us, time) = match self.stage {
             Stage::Head if self.head_since_us > 0 => (self.head_since_us, options.header_timeout),
@@ -626,10 +686,12 @@ impl HttpSession {
                 _ => {}
             }
         }
-        self.ripen();
+        self.ripen(now_us);
         if !self.answers.is_empty() || now_us < self.due_us() {
             return false;
         }
+        // Whoever is told so has as long as an idle peer to read it.
+        self.since_us = now_us;
         match self.stage {
             Stage::Head if self.head_since_us == 0 => return self.ready.is_empty(),
             Stage::Head => self.refuse_and_close_with(Problem::of(
