@@ -45,13 +45,13 @@ fn an_outage_is_buffered_then_refused_and_every_202_is_stored() {
     // A batch that cannot fit is refused as a whole, one that could never fit for good.
     let batch = |count: usize| format!("[{}]", vec!["{}"; count].join(","));
     assert_eq!(http.post("/events", batch(2)).status, 503);
-    assert_eq!(http.post("/events", batch(201)).status, 413);
     assert_eq!(http.ask("GET", "/health", &[], b"").status, 200);
     assert!(sluice.rss_kib() < before + (8 << 10), "{} KiB, before {before}", sluice.rss_kib());
 
     broker.command("up all");
     await_readiness(&sluice, 200);
     await_stored(&sluice, 200);
+    assert_eq!(http.post("/events", batch(201)).status, 413);
     let answer = http.post("/events?ack=delivered", event("after"));
     assert_eq!((answer.status, answer.json()["status"].as_str()), (200, Some("stored")));
     taken.insert("after".into());
@@ -87,7 +87,8 @@ fn a_deadline_before_the_client_library_is_not_stored() {
     let told = answer.json();
     let statuses: Vec<_> = (0..3).map(|at| told["items"][at]["status"].as_u64().unwrap()).collect();
     assert_eq!((answer.status, statuses), (207, vec![503, 400, 503]), "{answer:?}");
-    assert_eq!(answer.header("retry-after"), Some("5"));
+    let wait: u32 = answer.header("retry-after").expect("how long to wait").parse().unwrap();
+    assert!((1..=60).contains(&wait), "{wait}");
     broker.command("up all");
     await_readiness(&sluice, 200);
     assert_eq!(http.post("/api/v1/events", player_event("q")).status, 200);
@@ -104,6 +105,7 @@ fn a_deadline_before_the_client_library_is_not_stored() {
 fn a_deadline_inside_the_client_library_is_unknown() {
     let mut broker = web_cluster();
     let sluice = web(&broker, &[("HTTP_IDLE_TIMEOUT", "200ms"), ("DRAIN_TIMEOUT", "500ms")]);
+    assert_eq!(sluice.http().post("/events?ack=delivered", event("heard")).status, 200);
     broker.command("slow all 20s");
     let mut http = sluice.http();
     let start = Instant::now();
@@ -115,7 +117,7 @@ fn a_deadline_inside_the_client_library_is_unknown() {
     assert_eq!(sluice.get("/health").0, 200, "the loop goes on");
     let end = stop(sluice);
     end.assert_balanced();
-    assert_eq!((end.code, end.of("unknown"), end.of("stored")), (1, 1, 0), "{end:?}");
+    assert_eq!((end.code, end.of("unknown"), end.of("stored")), (1, 1, 1), "{end:?}");
 }
 
 /// SIGTERM with requests in flight: each is answered, the last answer of a connection says `close`, idle connections

@@ -233,6 +233,9 @@ impl HttpSession {
                 return (length, true);
             }
             Err(refusal) => {
+                if let Refusal::Event(fault) = refusal {
+                    intake.refuse_event(fault, b"");
+                }
                 let manner = self.send_away(head.framing, head.expect_continue, manner);
                 self.refuse_head(refusal, manner);
                 return (length, true);
@@ -727,3 +730,6 @@ impl HttpSession {
 fn too_large() -> Problem<'static> {
     Problem::of(413, "body_too_large", "the body is larger than HTTP_MAX_BODY_BYTES")
 }
+
+#[cfg(test)]
+mod tests;
