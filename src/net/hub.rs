@@ -76,6 +76,7 @@ pub struct Hub<S> {
 }
 
 impl<S: Stream> Hub<S> {
+    #[allow(clippy::too_many_arguments)] // everything the hub owns, handed over once
     pub fn new(
         net: &NetOptions,
         tcp: &TcpOptions,

@@ -152,7 +152,7 @@ fn required_attributes() {
         assert_eq!(structured(broken("null")), Err(missing), "{without}");
         assert_eq!(structured(broken("\"\"")), Err(empty), "{without}");
         assert_eq!(structured(broken("1")), Err(mistyped), "{without}");
-        assert_eq!(structured(broken("[]")).is_err(), true, "{without}");
+        assert!(structured(broken("[]")).is_err(), "{without}");
 
         let some: Vec<_> = LEAST.into_iter().filter(|(name, _)| name[3..] != *without).collect();
         assert_eq!(binary(b"x", None, &some), Err(missing), "{without}");

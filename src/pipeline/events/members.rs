@@ -113,10 +113,10 @@ pub(super) fn known<'a, const N: usize>(
 ) -> Result<Known<'a, N>, Rejection> {
     let (mut values, mut key, mut fault) = ([None; N], None, None);
     let object = members(item, |name, value| {
-        if let Some(at) = fields.iter().position(|(known, _)| *known == name) {
-            if values[at].replace(value).is_some() {
-                fault.get_or_insert(Rejection::duplicate(fields[at].1));
-            }
+        if let Some(at) = fields.iter().position(|(known, _)| *known == name)
+            && values[at].replace(value).is_some()
+        {
+            fault.get_or_insert(Rejection::duplicate(fields[at].1));
         }
         if key_field.is_some_and(|key_field| key_field == name) && key.replace(value).is_some() {
             fault.get_or_insert(Rejection::duplicate(Field::KeyMember));
