@@ -120,8 +120,8 @@ fn a_deadline_inside_the_client_library_is_unknown() {
     assert_eq!((end.code, end.of("unknown"), end.of("stored")), (1, 1, 1), "{end:?}");
 }
 
-/// SIGTERM with requests in flight: each is answered, the last answer of a connection says `close`, idle connections
-/// end, and the exit code is clean.
+/// SIGTERM with requests in flight: each is answered, the last answer of a connection says `close`; half a request is
+/// refused, idle connections end, and the exit code is clean.
 #[test]
 fn sigterm_answers_what_is_in_flight() {
     let mut broker = web_cluster();
@@ -129,6 +129,8 @@ fn sigterm_answers_what_is_in_flight() {
     broker.command("slow all 700ms");
     let mut idle = sluice.http();
     assert_eq!(idle.ask("GET", "/health", &[], b"").status, 200);
+    let mut half = sluice.http();
+    half.send("POST /events HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{");
     let mut busy: Vec<_> = (0..4).map(|_| sluice.http()).collect();
     for (at, http) in busy.iter_mut().enumerate() {
         // Pipelined: only the last one may say that it is the last.
@@ -140,6 +142,9 @@ fn sigterm_answers_what_is_in_flight() {
     eventually(PATIENCE, "all are in the buffer", || sluice.metric("gateway_queue_records") == 10.0);
     sluice.signal(SIGTERM);
     idle.assert_ends();
+    let answer = half.answer();
+    assert_eq!((answer.status, answer.code(), answer.closes()), (503, "draining".into(), true));
+    half.assert_ends();
     for (at, http) in busy.iter_mut().enumerate() {
         for part in 0..=at {
             let answer = http.answer();

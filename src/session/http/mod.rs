@@ -329,10 +329,8 @@ impl HttpSession {
                         return (input.len(), true);
                     }
                 };
-                // A buffer grows ahead of its content: what the store cannot lend is not owed to it either.
                 let more = incoming.bytes.capacity().saturating_sub(incoming.reserved);
-                let more = more.min(intake.web.body_room);
-                intake.web.body_room -= more;
+                intake.web.body_room = intake.web.body_room.saturating_sub(more);
                 incoming.reserved += more;
                 (step.consumed, step.done)
             }
@@ -650,6 +648,18 @@ impl HttpSession {
     /// No request is taken after those that are here: the gateway drains.
     pub fn drain(&mut self) {
         self.closing = true;
+    }
+
+    /// The gateway stops reading: whoever is in the middle of a body is told that nothing of it was taken.
+    pub fn cut_off(&mut self, body_room: &mut usize) {
+        if matches!(self.stage, Stage::Body(_)) {
+            self.release_body(body_room);
+            self.refuse_and_close_with(Problem {
+                retryable: true,
+                outcome: Some("not_stored"),
+                ..Problem::of(503, "draining", "the gateway stops: try again, or elsewhere")
+            });
+        }
     }
 
     /// All is written and our side is closed: what still comes is read away for a while, as an end with bytes unread

@@ -300,7 +300,13 @@ fn the_store_of_bodies_is_shared_and_given_back() {
     assert_eq!((first.statuses(), second.statuses(), world.web.body_room), (vec![202], vec![400], STORE));
 
     type End = fn(&mut World, &mut Peer);
-    let ends: [(&str, End); 4] = [
+    let ends: [(&str, End); 5] = [
+        ("cut off by a drain", |world, peer| {
+            peer.session.cut_off(&mut world.web.body_room);
+            let said = peer.said();
+            assert!(said.starts_with("HTTP/1.1 503 ") && said.contains("Connection: close"), "{said}");
+            assert!(said.contains(r#""code":"draining""#) && peer.session.is_over(), "{said}");
+        }),
         ("the peer ends", |world, peer| {
             world.feed(peer, "", true);
         }),
