@@ -203,7 +203,8 @@ fn slow_peers_are_told_and_cut_off() {
 #[test]
 fn a_stuck_topic_leaves_the_other_route_working() {
     let mut broker = web_cluster();
-    let sluice = web(&broker, &[("BUFFER_MAX_MSGS", "400")]);
+    let soon = ("KAFKA_CONF_TOPIC_METADATA_REFRESH_INTERVAL_MS", "500");
+    let sluice = web(&broker, &[("BUFFER_MAX_MSGS", "400"), soon]);
     let (mut stuck, mut other) = (sluice.http(), sluice.http());
     assert_eq!(stuck.post("/events?ack=delivered", event("before")).status, 200);
     assert_eq!(other.post("/api/v1/events", player_event("before")).status, 200);
