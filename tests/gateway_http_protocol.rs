@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use gateway::web::{EVENTS, event, ids, stored, web, web_cluster};
 use gateway::{await_stored, stop};
-use support::{PATIENCE, chunked, eventually, request};
+use support::{PATIENCE, Sluice, chunked, eventually, request};
 
 /// Resident memory that a test may cost, whatever is thrown at the gateway.
 const FLAT_KIB: u64 = 24 << 10;
@@ -89,11 +89,21 @@ fn each_refusal_has_its_status_and_the_connection_goes_on() {
     assert_eq!(ids(&broker), (0..good).map(|at| format!("{at:02}")).collect::<Vec<_>>());
 }
 
-/// Pages, HEAD and OPTIONS.
+/// One gateway for three conversations that leave nothing behind but their records.
 #[test]
-fn pages_and_methods() {
+fn pages_expectations_and_old_clients() {
     let broker = web_cluster();
     let sluice = web(&broker, &[]);
+    pages_and_methods(&sluice);
+    who_asks_first_is_answered_first(&sluice);
+    http_1_0(&sluice);
+    await_stored(&sluice, 5);
+    stop(sluice).assert_clean(5);
+    assert_eq!(stored(&broker, EVENTS).len(), 5);
+}
+
+/// Pages, HEAD and OPTIONS.
+fn pages_and_methods(sluice: &Sluice) {
     let mut http = sluice.http();
     for path in ["/health", "/ready", "/metrics", "/health/live", "/health/ready"] {
         let page = http.ask("GET", path, &[], b"");
@@ -110,7 +120,6 @@ fn pages_and_methods() {
     let answer = http.ask("HEAD", "/events", &[], b"");
     assert_eq!((answer.status, answer.closes()), (405, false));
     assert!(http.ask("GET", "/metrics", &[], b"").body.contains("gateway_records_total"));
-    stop(sluice).assert_clean(0);
 }
 
 /// Bodies in chunks, compressed, and both: the same events. A bomb is refused, and costs nothing.
@@ -173,10 +182,7 @@ fn bodies_come_in_every_coding_and_bombs_cost_nothing() {
 }
 
 /// `Expect: 100-continue`: told to go on where the body is wanted, and told the truth where it is not.
-#[test]
-fn who_asks_first_is_answered_first() {
-    let broker = web_cluster();
-    let sluice = web(&broker, &[]);
+fn who_asks_first_is_answered_first(sluice: &Sluice) {
     let head = |path: &str, length: usize| {
         format!("POST {path} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n")
     };
@@ -197,14 +203,10 @@ fn who_asks_first_is_answered_first() {
         assert_eq!((answer.status, answer.closes()), (status, true), "{answer:?}");
         http.assert_ends();
     }
-    stop(sluice).assert_clean(2);
 }
 
 /// HTTP/1.0: one request a connection, unless it asks to keep it.
-#[test]
-fn http_1_0() {
-    let broker = web_cluster();
-    let sluice = web(&broker, &[]);
+fn http_1_0(sluice: &Sluice) {
     let mut http = sluice.http();
     let body = event("old");
     let request = |header: &str| {
@@ -221,9 +223,6 @@ fn http_1_0() {
     http.send(support::request("POST", "/events", &["Connection: close"], body.as_bytes()));
     assert!(http.answer().closes());
     http.assert_ends();
-    await_stored(&sluice, 3);
-    stop(sluice).assert_clean(3);
-    assert_eq!(stored(&broker, EVENTS).len(), 3);
 }
 
 /// A peer that sends on for ever after its refusal still gets to read it, and is then cut off; nothing grows.

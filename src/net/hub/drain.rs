@@ -53,6 +53,8 @@ impl<S: Stream> Hub<S> {
                 continue;
             }
             conn.wait = Wait::End;
+            let body_room = &mut self.desk.web.body_room;
+            conn.http().into_iter().for_each(|session| session.cut_off(body_room));
             let unread = conn.leave_unread(self.desk.read_area());
             // A request without an answer was not taken, and its sender can tell.
             self.unread_bytes += if conn.is_http() { 0 } else { unread };

@@ -93,6 +93,8 @@ impl<S: Stream> Hub<S> {
             After::Again if conn.lingers && !draining => self.http_ready.push_back(slot),
             _ if is_over => conn.wait = Wait::End,
             After::Idle if draining => {
+                let body_room = &mut self.desk.web.body_room;
+                conn.http().into_iter().for_each(|session| session.cut_off(body_room));
                 conn.wait = Wait::End;
             }
             After::Idle => conn.wait = Wait::Bytes,

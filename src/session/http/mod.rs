@@ -235,6 +235,9 @@ impl HttpSession {
                 return (length, true);
             }
             Err(refusal) => {
+                if let Refusal::Event(fault) = refusal {
+                    intake.refuse_event(fault, b"");
+                }
                 let manner = self.send_away(head.framing, head.expect_continue, manner);
                 self.refuse_head(refusal, manner);
                 return (length, true);
@@ -328,10 +331,8 @@ impl HttpSession {
                         return (input.len(), true);
                     }
                 };
-                // A buffer grows ahead of its content: what the store cannot lend is not owed to it either.
                 let more = incoming.bytes.capacity().saturating_sub(incoming.reserved);
-                let more = more.min(intake.web.body_room);
-                intake.web.body_room -= more;
+                intake.web.body_room = intake.web.body_room.saturating_sub(more);
                 incoming.reserved += more;
                 (step.consumed, step.done)
             }
@@ -651,6 +652,18 @@ impl HttpSession {
         self.closing = true;
     }
 
+    /// The gateway stops reading: whoever is in the middle of a body is told that nothing of it was taken.
+    pub fn cut_off(&mut self, body_room: &mut usize) {
+        if matches!(self.stage, Stage::Body(_)) {
+            self.release_body(body_room);
+            self.refuse_and_close_with(Problem {
+                retryable: true,
+                outcome: Some("not_stored"),
+                ..Problem::of(503, "draining", "the gateway stops: try again, or elsewhere")
+            });
+        }
+    }
+
     /// All is written and our side is closed: what still comes is read away for a while, as an end with bytes unread
     /// would take the last answer from the peer (RFC 9112 9.6).
     pub fn linger(&mut self, now_us: u64) {
@@ -729,3 +742,6 @@ impl HttpSession {
 fn too_large() -> Problem<'static> {
     Problem::of(413, "body_too_large", "the body is larger than HTTP_MAX_BODY_BYTES")
 }
+
+#[cfg(test)]
+mod tests;
