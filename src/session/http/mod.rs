@@ -22,7 +22,7 @@ use super::admin::{AdminView, OUT_BYTES_MAX};
 use super::intake::{EventRefusal, Intake, Now};
 use super::tcp::{Progress, Stop};
 use crate::handoff::{Address, PATIENCE_US, Receipt, Token};
-use crate::pipeline::events::{self, Circumstances, IdempotencyKey, Moment, Route};
+use crate::pipeline::events::{self, Circumstances, IdempotencyKey, Route};
 use crate::wire::http1::{self, Chunked, Coding, Fault, Framing, HEADERS_MAX, HeaderSlots, Limits, Parsed};
 use answer::Problem;
 use exchange::{Fate, Item, Manner, Taken};
@@ -431,7 +431,7 @@ impl HttpSession {
         if !fits {
             intake.turn_away(items.len());
         }
-        let moment = Moment::new(intake.now.unix_ms.max(0) as u64 * 1000);
+        let moment = intake.web.moment(intake.now);
         let idempotency_key = post.idempotency_key.as_deref().and_then(|key| IdempotencyKey::new(key).ok());
         for (index, span) in items.spans().iter().enumerate() {
             if !fits {
