@@ -29,12 +29,21 @@ use process::Process;
 use report::Report;
 use scrape::Metrics;
 
-/// Put load on a running gateway and report enqueue rate, stored rate, latency and CPU per event.
+const EXAMPLES: &str = "\
+Examples:
+  sluice bench --count 2000000 --pid \"$(pidof sluice)\"              TCP lines, as fast as they are taken
+  sluice bench --rate 10000 --duration 10s --connections 8 --ack     TCP, latency to stored
+  sluice bench --http --pid \"$(pidof sluice)\"                        POST /events, one event a request
+  sluice bench --http --batch 100 --pipeline 4 --ack delivered       NDJSON, 200 once stored
+  sluice bench --http --path /api/v1/events --rate 5000 --duration 10s";
+
+/// Put load on a running gateway over TCP or HTTP, and report rates, latency and CPU per event.
 ///
 /// Open loop (--rate) sends on a fixed schedule whatever the gateway does; closed loop (no --rate) sends as fast
 /// as it is taken. Exit code 0: every line sent is accounted for; 1: some are not, or the run was cut short;
-/// 2: bad arguments.
+/// 2: bad arguments. With --http a line is an event, and a refusal (statuses are counted) is an end as well.
 #[derive(clap::Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Gateway's listener: 127.0.0.1:7000, with --http 127.0.0.1:8080; `-` writes the lines to standard output and
     /// the report to standard error.
