@@ -171,6 +171,7 @@ paced_write() { # one event a write, 64 connections, 48,000/s: the gateway again
   stop_contestant
   NAME=epoll_reader
   claim_port
+  rm -f "$TMP/epoll_reader.out" # of an earlier round
   launch "$EPOLL_READER" "$CLAIMED_PORT"
   await 5 grep -qs LISTEN= "$TMP/epoll_reader.out" || die "epoll_reader does not listen"
   "$SLUICE" bench --addr "127.0.0.1:$CLAIMED_PORT" --health off "${load[@]}" >/dev/null
@@ -205,6 +206,7 @@ http_floor() {
   shift
   NAME=epoll_responder
   claim_port
+  rm -f "$TMP/epoll_responder.out" # of an earlier round
   launch "$EPOLL_RESPONDER" "$CLAIMED_PORT"
   await 5 grep -qs LISTEN= "$TMP/epoll_responder.out" || die "epoll_responder does not listen"
   "$SLUICE" bench --http --addr "127.0.0.1:$CLAIMED_PORT" --health off -c 64 --json "$@" >"$TMP/report"
