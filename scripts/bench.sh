@@ -184,7 +184,8 @@ paced_write() { # one event a write, 64 connections, 48,000/s: the gateway again
 http_bench() {
   local row=$1
   shift
-  "$SLUICE" bench --http --addr "127.0.0.1:$HTTP" --health "127.0.0.1:$HEALTH" -c 64 -n 2000 >/dev/null
+  # Until the producer has its id and every partition has had a batch.
+  "$SLUICE" bench --http --addr "127.0.0.1:$HTTP" --health off -c 64 --ack delivered -d 2s >/dev/null
   "$SLUICE" bench --http --addr "127.0.0.1:$HTTP" --health "127.0.0.1:$HEALTH" -c 64 --json --pid "${PIDS[0]}" "$@" \
     >"$TMP/report" || say "$row: incomplete: $(cut -c 1-300 "$TMP/report")"
 }
