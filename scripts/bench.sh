@@ -7,7 +7,9 @@
 #   scripts/bench.sh --install-peers     installs kcat, rsyslog and syslog-ng first (Debian, Ubuntu)
 #
 # Rows: bulk64, bulk1 (as fast as taken, 64 and 1 connections), write (one event a write at 48,000/s), latency
-# (10,000/s), rss (idle, full speed, outage under flood), start. SLUICE_BIN measures that binary and the helpers built
+# (10,000/s), rss (idle, full speed, outage under flood), start; over HTTP, 64 connections: http (one event a request,
+# one request in flight), http-pipelined (16 in flight), http-batch (100 events a request), http-delivered (S4's route,
+# answered when stored, linger 10; then 5,000/s with linger 5). SLUICE_BIN measures that binary and the helpers built
 # beside it (cargo build --benches with the same profile) instead of building a release. --out FILE keeps the raw data.
 # How the figures are taken: docs/benchmarks/README.md. Loopback only; ends what it started, by process id.
 set -u
@@ -16,7 +18,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # shellcheck source=scripts/bench-contestants.sh
 source "$ROOT/scripts/bench-contestants.sh"
 
-ROWS=bulk64,bulk1,write,latency,rss,start ROUNDS=3 COUNT=1000000 OUTAGE=10 SECONDS_PACED=5 CONTESTANTS='' OUT='' INSTALL=''
+ROWS=bulk64,bulk1,write,latency,rss,start,http,http-pipelined,http-batch,http-delivered
+ROUNDS=3 COUNT=1000000 OUTAGE=10 SECONDS_PACED=5 CONTESTANTS='' OUT='' INSTALL=''
 while (($#)); do
   case $1 in
     --rows) ROWS=$2 && shift ;;
@@ -48,11 +51,12 @@ build() {
   else
     say "building (release)"
     (cd "$ROOT" && cargo build -q --release --bin sluice && cargo bench -q --profile release --no-run \
-      --bench epoll_reader --bench librdkafka_raw --bench watermarks) || die "the build failed"
+      --bench epoll_reader --bench epoll_responder --bench librdkafka_raw --bench watermarks) || die "the build failed"
     SLUICE=$ROOT/target/release/sluice
   fi
   EPOLL_READER=$(helper epoll_reader) LIBRDKAFKA_RAW=$(helper librdkafka_raw) WATERMARKS=$(helper watermarks)
-  [[ -n $EPOLL_READER && -n $LIBRDKAFKA_RAW && -n $WATERMARKS ]] || die "helpers are not built: cargo build --benches"
+  EPOLL_RESPONDER=$(helper epoll_responder)
+  [[ -n $EPOLL_READER && -n $EPOLL_RESPONDER && -n $LIBRDKAFKA_RAW && -n $WATERMARKS ]] || die "helpers are not built: cargo build --benches"
 }
 
 helper() { # the newest build of a bench target beside the binary
@@ -167,11 +171,88 @@ paced_write() { # one event a write, 64 connections, 48,000/s: the gateway again
   stop_contestant
   NAME=epoll_reader
   claim_port
+  rm -f "$TMP/epoll_reader.out" # of an earlier round
   launch "$EPOLL_READER" "$CLAIMED_PORT"
   await 5 grep -qs LISTEN= "$TMP/epoll_reader.out" || die "epoll_reader does not listen"
   "$SLUICE" bench --addr "127.0.0.1:$CLAIMED_PORT" --health off "${load[@]}" >/dev/null
   await 5 all_gone || die "epoll_reader does not end"
   note "write epoll_reader cpu $(sed -n 's/.*cpu_ns_per_line=//p' "$TMP/epoll_reader.out")"
+  stop_contestant
+}
+
+# http_bench ROW OPTIONS...: the gateway that runs, by its own counters; the report is in $TMP/report.
+http_bench() {
+  local row=$1
+  shift
+  # Until the producer has its id and every partition has had a batch.
+  "$SLUICE" bench --http --addr "127.0.0.1:$HTTP" --health off -c 64 --ack delivered -d 2s >/dev/null
+  "$SLUICE" bench --http --addr "127.0.0.1:$HTTP" --health "127.0.0.1:$HEALTH" -c 64 --json --pid "${PIDS[0]}" "$@" \
+    >"$TMP/report" || say "$row: incomplete: $(cut -c 1-300 "$TMP/report")"
+}
+
+answers_k() { # answers_k NAME: a rate of the report in thousands
+  local rate
+  rate=$(number answers "$1" <"$TMP/report")
+  echo $((${rate%.*} / 1000))
+}
+
+start_sluice_http() { # VARIABLE=VALUE...: with its HTTP listener on $HTTP
+  claim_port && HTTP=$CLAIMED_PORT
+  start_sluice HTTP_PORT="$HTTP" EVENTS_TOPIC=events PLAYER_EVENTS_TOPIC=player.events.raw "$@"
+}
+
+# http_floor ROW OPTIONS...: an epoll loop that answers 202 and does nothing, under the same load.
+http_floor() {
+  local row=$1
+  shift
+  NAME=epoll_responder
+  claim_port
+  rm -f "$TMP/epoll_responder.out" # of an earlier round
+  launch "$EPOLL_RESPONDER" "$CLAIMED_PORT"
+  await 5 grep -qs LISTEN= "$TMP/epoll_responder.out" || die "epoll_responder does not listen"
+  "$SLUICE" bench --http --addr "127.0.0.1:$CLAIMED_PORT" --health off -c 64 --json "$@" >"$TMP/report"
+  await 5 all_gone || die "epoll_responder does not end"
+  note "$row epoll_responder k_requests/s $(answers_k requests_per_second)"
+  note "$row epoll_responder cpu_request $(sed -n 's/.*cpu_ns_per_request=//p' "$TMP/epoll_responder.out")"
+  stop_contestant
+}
+
+http_single() { # http_single ROW OPTIONS...: one event a request, against the floor
+  NAME=sluice
+  start_sluice_http
+  http_bench "$@" -n "$COUNT"
+  note "$1 sluice k_requests/s $(answers_k requests_per_second)"
+  note "$1 sluice cpu_request $(number gateway cpu_ns_per_request <"$TMP/report")"
+  stop_contestant
+  http_floor "$@" -n "$COUNT"
+}
+
+http_batch() { # 100 events a request; `rate` and `cpu` are those of bulk1's kcat, which gets the same lines
+  NAME=sluice
+  start_sluice_http
+  http_bench http-batch --batch 100 -n $((COUNT * 2))
+  note "http-batch sluice rate $(answers_k per_second)"
+  note "http-batch sluice cpu $(number gateway cpu_ns_per_event <"$TMP/report")"
+  stop_contestant
+}
+
+http_delivered() {
+  local quantile
+  NAME=sluice
+  start_sluice_http KAFKA_LINGER_MS=10
+  http_bench http-delivered --path /api/v1/events --ack delivered -d "${SECONDS_PACED}s"
+  local rate
+  rate=$(number answers requests_per_second <"$TMP/report")
+  note "http-delivered linger10 requests/s ${rate%.*}"
+  note "http-delivered linger10 cpu_request $(number gateway cpu_ns_per_request <"$TMP/report")"
+  for quantile in p50 p99; do note "http-delivered linger10 $quantile $(number answers $quantile <"$TMP/report")"; done
+  stop_contestant
+  start_sluice_http KAFKA_LINGER_MS=5
+  http_bench http-delivered --ack delivered --pipeline 4 -r 5000 -d "${SECONDS_PACED}s"
+  rate=$(number answers requests_per_second <"$TMP/report")
+  note "http-delivered linger5-5000/s requests/s ${rate%.*}"
+  note "http-delivered linger5-5000/s cpu_request $(number gateway cpu_ns_per_request <"$TMP/report")"
+  for quantile in p50 p99; do note "http-delivered linger5-5000/s $quantile $(number answers $quantile <"$TMP/report")"; done
   stop_contestant
 }
 
@@ -235,7 +316,7 @@ round() {
   local contestant
   for contestant in ${CONTESTANTS//,/ }; do
     present "$contestant" || continue
-    wanted bulk1 || { wanted bulk64 && [[ $contestant == kcat ]]; } && say "  bulk1 $contestant" && bulk bulk1 "$contestant" 1
+    wanted bulk1 || { { wanted bulk64 || wanted http-batch; } && [[ $contestant == kcat ]]; } && say "  bulk1 $contestant" && bulk bulk1 "$contestant" 1
     [[ $contestant == kcat ]] && continue
     wanted bulk64 && say "  bulk64 $contestant" && bulk bulk64 "$contestant" 64
   done
@@ -247,6 +328,10 @@ round() {
   fi
   wanted rss && say "  rss" && memory
   wanted start && say "  start" && starting
+  wanted http && say "  http" && http_single http
+  wanted http-pipelined && say "  http-pipelined" && http_single http-pipelined --pipeline 16
+  wanted http-batch && say "  http-batch" && http_batch
+  wanted http-delivered && say "  http-delivered" && http_delivered
   return 0
 }
 
@@ -289,6 +374,10 @@ report() {
   table write "one event a write, 64 connections, 48,000/s"
   table latency "8 connections, 10,000/s, due to stored, ms"
   table rss "defaults; idle, full speed, ${OUTAGE} s outage of all brokers under flood, brokers back to first record"
+  table http "POST /events, one event a request, 64 connections, one request in flight each"
+  table http-pipelined "the same, 16 requests in flight a connection"
+  table http-batch "POST /events, 100 events a request (NDJSON), 64 connections; kcat: bulk1"
+  table http-delivered "POST /api/v1/events?ack=delivered, closed loop; POST /events?ack=delivered, open loop; ms"
   table start "process start to listening, to ready"
 }
 
@@ -296,6 +385,10 @@ report() {
 [[ -n $CONTESTANTS ]] || CONTESTANTS=kcat,sluice,librdkafka,sluice-100k,rsyslog,syslog-ng,fluentbit,vector
 build
 start_sink
+if [[ $ROWS == *http* ]]; then
+  sink "topic events 12"
+  sink "topic player.events.raw 12"
+fi
 for ((n = 1; n <= ROUNDS; n++)); do
   say "round $n of $ROUNDS"
   round

@@ -1,5 +1,5 @@
 //! The tools as a person runs them: processes, pipes, loopback. `broker` and `tail` against a producer made here;
-//! `send`, in a file of its own, against a scripted gateway.
+//! `send`, in a file of its own, against a scripted gateway; both tools over HTTP in another.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
@@ -14,6 +14,8 @@ use serde_json::Value;
 use sluice::event::pb;
 use sluice::kafka::reader::{ReadError, read_all, watermark_sum};
 
+#[path = "tools/http.rs"]
+mod http;
 #[path = "tools/send.rs"]
 mod send;
 

@@ -13,6 +13,25 @@ const RING_LINES: usize = 16_384;
 const RING_BYTES: usize = 16 << 20;
 const PAD_OPEN: &str = ",\"pad\":\"";
 
+/// What a line says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A score update (S0), which `POST /events` takes as well.
+    Score,
+    /// An event with S4's fields.
+    Player,
+}
+
+impl Shape {
+    /// Bytes of a line without padding, its LF included.
+    pub const fn plain_bytes(self) -> usize {
+        match self {
+            Self::Score => PLAIN_LINE_BYTES,
+            Self::Player => 138,
+        }
+    }
+}
+
 /// A ring of rendered lines.
 pub struct Corpus {
     bytes: Vec<u8>,
@@ -31,18 +50,18 @@ pub struct Run<'a> {
 
 impl Corpus {
     /// Renders the ring: lines of `size` bytes, `malformed_percent` of them spoilt, evenly spread.
-    pub fn new(size: usize, malformed_percent: f64) -> Result<Self, String> {
-        if size < PLAIN_LINE_BYTES {
-            return Err(format!("--size {size}: the shortest line has {PLAIN_LINE_BYTES} bytes"));
+    pub fn new(shape: Shape, size: usize, malformed_percent: f64) -> Result<Self, String> {
+        if size < shape.plain_bytes() {
+            return Err(format!("--size {size}: the shortest line has {} bytes", shape.plain_bytes()));
         }
         let lines = RING_LINES.min((RING_BYTES / size).max(64));
-        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
+        let now = SystemTime::now();
         let mut corpus = Self { bytes: Vec::with_capacity(lines * size), ends: vec![0], bad: vec![0] };
         let (mut due, mut spoilt) = (0.0, 0);
         for i in 0..lines {
             due += malformed_percent / 100.0;
             let spoil = due >= spoilt as f64 + 1.0 - 1e-9;
-            let line = good_line(i, now_ms, size);
+            let line = good_line(shape, i, now, size);
             if spoil {
                 corpus.bytes.extend_from_slice(&bad_line(spoilt, &line));
                 spoilt += 1;
@@ -87,13 +106,24 @@ impl Corpus {
 }
 
 /// One valid line without its LF, padded to `size` - 1 bytes by a member that the gateway ignores.
-fn good_line(i: usize, now_ms: u128, size: usize) -> String {
+fn good_line(shape: Shape, i: usize, now: SystemTime, size: usize) -> String {
     let player = i * 7919 % PLAYERS; // 7919 is prime to 10,000: the first 10,000 lines name every player once
     let score = 1_000_000 + i * 104_729 % 9_000_000;
-    let line = format!(
-        "{{\"lb\":\"global\",\"player\":\"player-{player:06}\",\"score\":{score},\"ts_ms\":{now_ms:013}"
-    );
-    let room = size - PLAIN_LINE_BYTES;
+    let line = match shape {
+        Shape::Score => {
+            let now_ms = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
+            format!(
+                "{{\"lb\":\"global\",\"player\":\"player-{player:06}\",\"score\":{score},\"ts_ms\":{now_ms:013}"
+            )
+        }
+        Shape::Player => {
+            let time = humantime::format_rfc3339_seconds(now);
+            format!(
+                "{{\"event_type\":\"player_score\",\"player_id\":\"player-{player:06}\",\"game_id\":\"game-01\",\"timestamp\":\"{time}\",\"data\":{{\"score\":{score}}}"
+            )
+        }
+    };
+    let room = size - shape.plain_bytes();
     match room.checked_sub(PAD_OPEN.len() + 1) {
         Some(fill) => format!("{line}{PAD_OPEN}{}\"}}", "x".repeat(fill)),
         None => format!("{line}{}}}", " ".repeat(room)),
@@ -125,21 +155,28 @@ mod tests {
 
     #[test]
     fn lines_have_the_size_asked_for_and_parse() {
-        for size in [79, 80, 87, 88, 89, 200, 4096] {
-            let corpus = Corpus::new(size, 0.0).unwrap();
+        for (shape, more) in
+            [Shape::Score, Shape::Player].iter().flat_map(|s| [0, 1, 8, 9, 10, 121, 4017].map(|m| (*s, m)))
+        {
+            let size = shape.plain_bytes() + more;
+            let corpus = Corpus::new(shape, size, 0.0).unwrap();
             for at in 0..64 {
                 let run = corpus.run(at, 1);
                 assert_eq!((run.lines, run.bytes.len(), run.bytes[size - 1]), (1, size, b'\n'));
                 let value: serde_json::Value = serde_json::from_slice(run.bytes).unwrap();
-                assert!(value["score"].is_u64() && value["player"].as_str().unwrap().starts_with("player-"));
+                let (player, score) = match shape {
+                    Shape::Score => (&value["player"], &value["score"]),
+                    Shape::Player => (&value["player_id"], &value["data"]["score"]),
+                };
+                assert!(score.is_u64() && player.as_str().unwrap().starts_with("player-"));
             }
         }
-        assert!(Corpus::new(78, 0.0).is_err());
+        assert!(Corpus::new(Shape::Score, 78, 0.0).is_err());
     }
 
     #[test]
     fn the_malformed_share_is_exact_and_counted_across_the_wrap() {
-        let corpus = Corpus::new(79, 5.0).unwrap();
+        let corpus = Corpus::new(Shape::Score, 79, 5.0).unwrap();
         let len = corpus.len() as u64;
         let spoilt = |at: u64| {
             let line = corpus.run(at, 1).bytes;
@@ -164,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_cut_write_counts_only_complete_lines() {
-        let corpus = Corpus::new(79, 0.0).unwrap();
+        let corpus = Corpus::new(Shape::Score, 79, 0.0).unwrap();
         assert_eq!([78, 79, 157, 158].map(|taken| corpus.complete_lines(7, taken)), [0, 1, 1, 2]);
         let last = corpus.len() as u64 - 1;
         assert_eq!(corpus.run(last, 10).lines, 1, "a run ends where the ring wraps");

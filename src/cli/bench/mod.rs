@@ -1,4 +1,4 @@
-//! `sluice bench`: puts load on a gateway over TCP and says what came of it.
+//! `sluice bench`: puts load on a gateway over TCP or HTTP and says what came of it.
 //!
 //! Two rates stand side by side (G21): *enqueue*, what the peer's kernel took, and *stored*, what the gateway says
 //! Kafka has. The first alone is what queue-only benchmarks publish, and it can be had by losing everything.
@@ -9,6 +9,7 @@
 
 mod answers;
 mod hear;
+mod http;
 mod lines;
 mod measured;
 mod plan;
@@ -22,22 +23,34 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use lines::Corpus;
+use lines::{Corpus, Shape};
 use plan::{Plan, Target};
 use process::Process;
 use report::Report;
 use scrape::Metrics;
 
-/// Put load on a running gateway and report enqueue rate, stored rate, latency and CPU per event.
+const EXAMPLES: &str = "\
+Examples:
+  sluice bench --count 2000000 --pid \"$(pidof sluice)\"              TCP lines, as fast as they are taken
+  sluice bench --rate 10000 --duration 10s --connections 8 --ack     TCP, latency to stored
+  sluice bench --http --pid \"$(pidof sluice)\"                        POST /events, one event a request
+  sluice bench --http --batch 100 --pipeline 4 --ack delivered       NDJSON, 200 once stored
+  sluice bench --http --path /api/v1/events --rate 5000 --duration 10s";
+
+/// Put load on a running gateway over TCP or HTTP, and report rates, latency and CPU per event.
 ///
 /// Open loop (--rate) sends on a fixed schedule whatever the gateway does; closed loop (no --rate) sends as fast
 /// as it is taken. Exit code 0: every line sent is accounted for; 1: some are not, or the run was cut short;
-/// 2: bad arguments.
+/// 2: bad arguments. With --http a line is an event, and a refusal (statuses are counted) is an end as well.
 #[derive(clap::Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Gateway's TCP listener; `-` writes the lines to standard output and the report to standard error.
-    #[arg(long, default_value = "127.0.0.1:7000", value_name = "HOST:PORT")]
-    addr: String,
+    /// Gateway's listener: 127.0.0.1:7000, with --http 127.0.0.1:8080; `-` writes the lines to standard output and
+    /// the report to standard error.
+    #[arg(long, value_name = "HOST:PORT")]
+    addr: Option<String>,
+    #[command(flatten)]
+    http: http::Options,
     /// Gateway's health listener, read for stored counts; `off` for a peer that has none.
     #[arg(long, default_value = "127.0.0.1:7001", value_name = "HOST:PORT|off")]
     health: String,
@@ -56,24 +69,47 @@ pub struct Args {
     /// Wait this long after the last line for everything to be accounted for.
     #[arg(long, default_value = "30s", value_name = "TIME", value_parser = humantime::parse_duration)]
     settle: Duration,
-    /// Bytes a line, its LF included.
-    #[arg(long, default_value_t = lines::PLAIN_LINE_BYTES, value_name = "BYTES")]
-    size: usize,
+    /// Bytes an event, its LF included (79, on /api/v1/events 138); a longer one is padded.
+    #[arg(long, value_name = "BYTES")]
+    size: Option<usize>,
     /// Share of lines that no gateway should take, of eight kinds.
     #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
     malformed: f64,
     /// Lines a write; 0 = 64 KiB at once in closed loop, one line in open loop.
     #[arg(long, default_value_t = 0, value_name = "N")]
     per_write: u32,
-    /// Ask for answers by `#ack`, and measure from the scheduled send to `stored`.
-    #[arg(long)]
-    ack: bool,
+    /// TCP: ask for answers by `#ack`, and measure from the scheduled send to `stored`. HTTP: when requests are
+    /// answered, instead of the route's own way.
+    #[arg(long, value_name = "WHEN", num_args = 0..=1, default_missing_value = "lines")]
+    ack: Option<Ack>,
     /// Process id of the gateway, for its CPU per event and its peak memory.
     #[arg(long, value_name = "PID")]
     pid: Option<u32>,
     /// Print the report as one JSON object.
     #[arg(long)]
     json: bool,
+}
+
+/// What `--ack` asks for.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Ack {
+    /// TCP's answers: `--ack` alone.
+    #[value(hide = true)]
+    Lines,
+    None,
+    Queued,
+    Delivered,
+}
+
+impl Ack {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Lines => "lines",
+            Self::None => "none",
+            Self::Queued => "queued",
+            Self::Delivered => "delivered",
+        }
+    }
 }
 
 /// Events of a run that names neither a count nor a duration.
@@ -91,14 +127,13 @@ pub fn run(args: Args) -> ExitCode {
         }
     };
     match execute(&args, &plan) {
-        Ok(report) => {
-            let text = if args.json { report.json() } else { report.text() };
+        Ok((text, is_complete)) => {
             if plan.target == Target::Stdout {
                 eprint!("{text}")
             } else {
                 print!("{text}")
             }
-            if report.is_complete() { ExitCode::SUCCESS } else { ExitCode::from(1) }
+            if is_complete { ExitCode::SUCCESS } else { ExitCode::from(1) }
         }
         Err(fault) => {
             eprintln!("sluice bench: {fault}");
@@ -108,11 +143,24 @@ pub fn run(args: Args) -> ExitCode {
 }
 
 fn plan(args: &Args) -> Result<Plan, String> {
-    let target = match args.addr.as_str() {
-        "-" => Target::Stdout,
-        addr => Target::Tcp(resolve("--addr", addr)?),
+    let is_http = args.http.http;
+    let target = match args.addr.as_deref() {
+        Some("-") => Target::Stdout,
+        Some(addr) => Target::Tcp(resolve("--addr", addr.trim_start_matches("http://"))?),
+        None if is_http => Target::Tcp(resolve("--addr", "127.0.0.1:8080")?),
+        None => Target::Tcp(resolve("--addr", "127.0.0.1:7000")?),
     };
-    if target == Target::Stdout && (args.ack || args.connections != 1) {
+    match (is_http, args.ack) {
+        (true, Some(Ack::Lines)) => return Err("with --http say --ack none, queued or delivered".into()),
+        (false, Some(Ack::None | Ack::Queued | Ack::Delivered)) => {
+            return Err("over TCP --ack takes no value: lines are answered when they are stored".into());
+        }
+        _ => {}
+    }
+    if is_http && (target == Target::Stdout || args.malformed > 0.0 || args.per_write > 0) {
+        return Err("--http goes without --addr -, --malformed and --per-write".into());
+    }
+    if target == Target::Stdout && (args.ack.is_some() || args.connections != 1) {
         return Err("--addr - is one stream without answers: use --connections 1 and no --ack".into());
     }
     if !(0.0..=100.0).contains(&args.malformed) {
@@ -131,18 +179,25 @@ fn plan(args: &Args) -> Result<Plan, String> {
         sending: args.duration.unwrap_or(LONGEST_SENDING),
         settle: args.settle,
         per_write: args.per_write,
-        ack: args.ack,
+        ack: args.ack == Some(Ack::Lines),
         watched: args.health != "off" && target != Target::Stdout,
     })
 }
 
-fn execute(args: &Args, plan: &Plan) -> Result<Report, String> {
-    let corpus = Corpus::new(args.size, args.malformed)?;
+/// Runs the plan. The report, and whether everything is accounted for.
+fn execute(args: &Args, plan: &Plan) -> Result<(String, bool), String> {
     let health = args.health.trim_start_matches("http://");
     let metrics = plan.watched.then(|| Metrics::connect(resolve("--health", health)?)).transpose()?;
     let process = args.pid.map(Process::open).transpose()?;
+    if let (true, Target::Tcp(addr)) = (args.http.http, plan.target) {
+        let load = http::Load::new(args, addr, plan)?;
+        let report = http::execute(args, &load, metrics, process)?;
+        return Ok((if args.json { report.json() } else { report.text() }, report.is_complete()));
+    }
+    let corpus = Corpus::new(Shape::Score, args.size.unwrap_or(lines::PLAIN_LINE_BYTES), args.malformed)?;
     let run = watch::run(plan, &corpus, metrics, process)?;
-    Ok(Report::new(plan, &corpus, run))
+    let report = Report::new(plan, &corpus, run);
+    Ok((if args.json { report.json() } else { report.text() }, report.is_complete()))
 }
 
 fn resolve(option: &str, addr: &str) -> Result<SocketAddr, String> {

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use super::lines::Corpus;
 use super::measured::{Heard, Measured};
 use super::plan::Plan;
+use super::process::Usage;
+use super::scrape::Outcomes;
 
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.50), ("p90", 0.90), ("p99", 0.99), ("p99_9", 0.999)];
 
@@ -84,21 +86,11 @@ impl Report {
                 "accounts_closed": heard.totals.closed, "latency_ms": latency_json(&heard.stored_us),
             });
         }
-        if let Some(o) = run.outcomes {
-            report["outcomes"] = json!({
-                "stored": o.stored, "rejected": o.rejected, "not_stored": o.not_stored,
-                "dead_lettered": o.dead_lettered, "dropped": o.dropped, "unknown": o.unknown,
-            });
+        if let Some(outcomes) = &run.outcomes {
+            report["outcomes"] = outcomes_json(outcomes);
         }
         if let Some(Ok(usage)) = &run.gateway {
-            let events = run.lines.max(1);
-            let threads: serde_json::Map<String, Value> =
-                usage.cpu.by_thread.iter().map(|(name, ns)| (name.clone(), json!(ns / events))).collect();
-            report["gateway"] = json!({
-                "cpu_ns_per_event": usage.cpu.total_ns() / events, "cpu_ns_per_event_by_thread": threads,
-                "rss_before_kib": usage.rss_before_kib, "rss_after_kib": usage.rss_after_kib,
-                "rss_peak_kib": usage.rss_peak_kib,
-            });
+            report["gateway"] = usage_json(usage, run.lines);
         }
         format!("{report}\n")
     }
@@ -119,11 +111,7 @@ impl Report {
             row(out, "stored", count, seconds)?;
         }
         writeln!(out)?;
-        writeln!(
-            out,
-            "{:<24}{:>10}{:>10}{:>10}{:>10}{:>10}",
-            "latency, ms", "p50", "p90", "p99", "p99.9", "max"
-        )?;
+        write_latency_head(out)?;
         let from = if self.plan.rate > 0 { "due" } else { "write" };
         latency_row(out, &format!("{from} to taken"), &run.send_us)?;
         if let Some(heard) = &run.answers {
@@ -137,12 +125,8 @@ impl Report {
     fn write_account(&self, out: &mut String) -> std::fmt::Result {
         let run = &self.run;
         writeln!(out, "sent       {} lines ({} malformed), {} bytes", run.lines, run.malformed, run.bytes)?;
-        if let Some(o) = run.outcomes {
-            writeln!(
-                out,
-                "gateway    stored={} rejected={} not_stored={} dead_lettered={} dropped={} unknown={}",
-                o.stored, o.rejected, o.not_stored, o.dead_lettered, o.dropped, o.unknown
-            )?;
+        if let Some(outcomes) = &run.outcomes {
+            write_outcomes(out, outcomes)?;
         }
         if let Some(Heard { totals: t, .. }) = &run.answers {
             writeln!(
@@ -161,42 +145,78 @@ impl Report {
     }
 
     fn write_cost(&self, out: &mut String) -> std::fmt::Result {
-        let events = self.run.lines.max(1);
-        match &self.run.gateway {
-            Some(Ok(usage)) => {
-                write!(out, "CPU        {} ns/event:", usage.cpu.total_ns() / events)?;
-                let used = usage.cpu.by_thread.iter().filter(|(_, ns)| **ns / events > 0);
-                for (name, ns) in used {
-                    write!(out, " {name}={}", ns / events)?;
-                }
-                let mib = |kib: u64| kib as f64 / 1024.0;
-                let (before, after, peak) = (usage.rss_before_kib, usage.rss_after_kib, usage.rss_peak_kib);
-                writeln!(
-                    out,
-                    "\nRSS        {:.1} MiB before, {:.1} after, {:.1} peak",
-                    mib(before),
-                    mib(after),
-                    mib(peak)
-                )?;
-            }
-            Some(Err(fault)) => writeln!(out, "CPU        not known: {fault}")?,
-            None => {}
-        }
-        writeln!(out, "generator  {} ns/event", self.run.generator_cpu_ns / events)
+        write_usage(out, self.run.gateway.as_ref(), self.run.lines)?;
+        writeln!(out, "generator  {} ns/event", self.run.generator_cpu_ns / self.run.lines.max(1))
     }
 }
 
-fn row(out: &mut String, name: &str, count: u64, seconds: f64) -> std::fmt::Result {
+pub(super) fn outcomes_json(o: &Outcomes) -> Value {
+    json!({
+        "stored": o.stored, "rejected": o.rejected, "not_stored": o.not_stored,
+        "dead_lettered": o.dead_lettered, "dropped": o.dropped, "unknown": o.unknown,
+    })
+}
+
+pub(super) fn write_outcomes(out: &mut String, o: &Outcomes) -> std::fmt::Result {
+    writeln!(
+        out,
+        "gateway    stored={} rejected={} not_stored={} dead_lettered={} dropped={} unknown={}",
+        o.stored, o.rejected, o.not_stored, o.dead_lettered, o.dropped, o.unknown
+    )
+}
+
+pub(super) fn usage_json(usage: &Usage, events: u64) -> Value {
+    let events = events.max(1);
+    let threads: serde_json::Map<String, Value> =
+        usage.cpu.by_thread.iter().map(|(name, ns)| (name.clone(), json!(ns / events))).collect();
+    json!({
+        "cpu_ns_per_event": usage.cpu.total_ns() / events, "cpu_ns_per_event_by_thread": threads,
+        "rss_before_kib": usage.rss_before_kib, "rss_after_kib": usage.rss_after_kib,
+        "rss_peak_kib": usage.rss_peak_kib,
+    })
+}
+
+pub(super) fn write_usage(
+    out: &mut String,
+    usage: Option<&Result<Usage, String>>,
+    events: u64,
+) -> std::fmt::Result {
+    let events = events.max(1);
+    let usage = match usage {
+        Some(Ok(usage)) => usage,
+        Some(Err(fault)) => return writeln!(out, "CPU        not known: {fault}"),
+        None => return Ok(()),
+    };
+    write!(out, "CPU        {} ns/event:", usage.cpu.total_ns() / events)?;
+    for (name, ns) in usage.cpu.by_thread.iter().filter(|(_, ns)| **ns / events > 0) {
+        write!(out, " {name}={}", ns / events)?;
+    }
+    let mib = |kib: u64| kib as f64 / 1024.0;
+    let (before, after, peak) = (usage.rss_before_kib, usage.rss_after_kib, usage.rss_peak_kib);
+    writeln!(
+        out,
+        "\nRSS        {:.1} MiB before, {:.1} after, {:.1} peak",
+        mib(before),
+        mib(after),
+        mib(peak)
+    )
+}
+
+pub(super) fn write_latency_head(out: &mut String) -> std::fmt::Result {
+    writeln!(out, "{:<24}{:>10}{:>10}{:>10}{:>10}{:>10}", "latency, ms", "p50", "p90", "p99", "p99.9", "max")
+}
+
+pub(super) fn row(out: &mut String, name: &str, count: u64, seconds: f64) -> std::fmt::Result {
     writeln!(out, "{name:<10}{count:>12}{seconds:>12.3}{:>12.0}", per_second(count, seconds))
 }
 
-fn latency_row(out: &mut String, name: &str, us: &Histogram<u64>) -> std::fmt::Result {
+pub(super) fn latency_row(out: &mut String, name: &str, us: &Histogram<u64>) -> std::fmt::Result {
     write!(out, "{name:<24}")?;
     QUANTILES.iter().try_for_each(|(_, q)| write!(out, "{:>10.3}", ms(us.value_at_quantile(*q))))?;
     writeln!(out, "{:>10.3}", ms(us.max()))
 }
 
-fn latency_json(us: &Histogram<u64>) -> Value {
+pub(super) fn latency_json(us: &Histogram<u64>) -> Value {
     let mut values: serde_json::Map<String, Value> =
         QUANTILES.iter().map(|(name, q)| ((*name).to_owned(), json!(ms(us.value_at_quantile(*q))))).collect();
     values.insert("max".into(), json!(ms(us.max())));
@@ -207,10 +227,10 @@ fn ms(us: u64) -> f64 {
     us as f64 / 1000.0
 }
 
-fn seconds(ns: u64) -> f64 {
+pub(super) fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
 
-fn per_second(count: u64, seconds: f64) -> f64 {
+pub(super) fn per_second(count: u64, seconds: f64) -> f64 {
     if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
 }

@@ -186,6 +186,7 @@ impl<'a, W: Write> Sender<'a, W> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::lines::Shape;
     use super::*;
     use std::time::Instant;
 
@@ -206,7 +207,7 @@ mod tests {
     }
 
     fn sent<W: Write>(plan: &Plan, clock: Clock, out: W) -> Sent {
-        let (corpus, due) = (Corpus::new(79, 0.0).unwrap(), Mutex::default());
+        let (corpus, due) = (Corpus::new(Shape::Score, 79, 0.0).unwrap(), Mutex::default());
         let mut sender = Sender::new(plan, &corpus, clock, &due, 0, out);
         sender.run();
         sender.sent
@@ -228,7 +229,8 @@ mod tests {
 
     #[test]
     fn a_blocked_write_goes_on_where_it_stopped() {
-        let (corpus, due, plan) = (Corpus::new(79, 0.0).unwrap(), Mutex::default(), Plan::small(1000, 2));
+        let (corpus, due, plan) =
+            (Corpus::new(Shape::Score, 79, 0.0).unwrap(), Mutex::default(), Plan::small(1000, 2));
         let clock = Clock::starting(Instant::now());
         let mut sender = Sender::new(&plan, &corpus, clock, &due, 0, Narrow { room: 30 });
         assert_eq!((sender.step(), sender.sent.lines), (Step::Blocked, 0));

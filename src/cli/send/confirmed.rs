@@ -262,19 +262,20 @@ impl Sender<'_> {
         if let Err(error) = self.report.finish() {
             faults.push(format!("the report is not complete: {error}"));
         }
-        let sums = sums(&totals);
-        if faults.is_empty() && totals.stored == totals.lines {
-            return Ok(sums);
-        }
-        Err([vec![sums], faults].concat().join("; "))
+        self::conclude(&totals, faults)
     }
 }
 
-fn sums(totals: &Totals) -> String {
-    format!(
+/// The sums, and whether that is all that could be wished for.
+pub(super) fn conclude(totals: &Totals, faults: Vec<String>) -> Result<String, String> {
+    let sums = format!(
         "lines={} stored={} rejected={} not_stored={} unknown={} resent={}",
         totals.lines, totals.stored, totals.rejected, totals.not_stored, totals.unknown, totals.resent
-    )
+    );
+    if faults.is_empty() && totals.stored == totals.lines {
+        return Ok(sums);
+    }
+    Err([vec![sums], faults].concat().join("; "))
 }
 
 fn is_pause(error: &io::Error) -> bool {

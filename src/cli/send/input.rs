@@ -103,6 +103,33 @@ pub(super) fn feed(input: Input, max_line_bytes: usize, shared: &Shared) {
     }
 }
 
+/// Gives every line to `take` until the end of the input, or until `take` wants no more.
+pub(super) fn each(
+    input: Input,
+    max_line_bytes: usize,
+    mut take: impl FnMut(Piece<'_>) -> bool,
+) -> io::Result<()> {
+    let mut reader = BufReader::with_capacity(READ_BYTES, input);
+    let mut cutter = Cutter::new(max_line_bytes);
+    let mut is_wanted = true;
+    while is_wanted {
+        let buffer = match reader.fill_buf() {
+            Ok(buffer) => buffer,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let read = buffer.len();
+        let take = |piece: Piece<'_>| is_wanted = is_wanted && take(piece);
+        if read == 0 {
+            cutter.end(take);
+            return Ok(());
+        }
+        cutter.feed(buffer, take);
+        reader.consume(read);
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -106,15 +106,20 @@ fn single(route: Route, manner: Manner, item: &Item, retry_after: u32, out: &mut
         // S4's body is read by its clients: success means delivered.
         Route::PlayerEvents => {
             let word = if status == 200 { "success" } else { word };
-            let _ = write!(body, r#"{{"status":"{word}","event_id":{}}}"#, Quoted(id));
+            [r#"{"status":""#, word, r#"","event_id":"#].into_iter().for_each(|part| body.push_str(part));
+            quote(id, &mut body);
+            body.push('}');
         }
         Route::Events => {
-            let id = Quoted(id);
-            let _ = writeln!(body, r#"{{"id":{id},"status":"{word}","event_id":{id}}}"#);
+            body.push_str(r#"{"id":"#);
+            quote(id, &mut body);
+            [r#","status":""#, word, r#"","event_id":"#].into_iter().for_each(|part| body.push_str(part));
+            quote(id, &mut body);
+            body.push_str("}\n");
         }
     }
     let request_id = [("X-Request-Id", id)];
-    let is_plain = id.bytes().all(|byte| (0x21..0x7f).contains(&byte));
+    let is_plain = is_all(id, |byte| (0x21..0x7f).contains(&byte));
     let headers = if is_plain && !id.is_empty() { &request_id[..] } else { &[] };
     respond(status, JSON, headers, body.as_bytes(), manner, out);
 }
@@ -139,7 +144,8 @@ fn batch(taken: &Taken, retry_after: u32, out: &mut Vec<u8>) {
         (lowest, highest) = (lowest.min(status), highest.max(status));
         let _ = write!(body, r#"{{"index":{index},"status":{status}"#);
         if let Some(id) = &item.event_id {
-            let _ = write!(body, r#","event_id":{}"#, Quoted(id.as_str()));
+            body.push_str(r#","event_id":"#);
+            quote(id.as_str(), &mut body);
         }
         match problem {
             None => accepted += 1,
@@ -207,6 +213,26 @@ fn unknown(code: &'static str, detail: &'static str) -> Problem<'static> {
     Problem { outcome: Some("unknown"), retryable: true, ..Problem::of(504, code, detail) }
 }
 
+/// Appends a text as a JSON string: most have nothing to escape.
+fn quote(text: &str, out: &mut String) {
+    if !is_all(text, |byte| !must_be_escaped(byte)) {
+        let _ = write!(out, "{}", Quoted(text)); // writing to a String cannot fail
+    } else {
+        [r#"""#, text, r#"""#].into_iter().for_each(|part| out.push_str(part));
+    }
+}
+
+/// Whether it holds for every byte; looks at all of them, many at a time, as the answer is nearly always yes.
+#[inline]
+fn is_all(text: &str, holds: impl Fn(u8) -> bool) -> bool {
+    text.bytes().fold(true, |all, byte| all & holds(byte))
+}
+
+#[inline]
+fn must_be_escaped(byte: u8) -> bool {
+    matches!(byte, b'"' | b'\\' | 0x7f) || byte < 0x20
+}
+
 /// A text as a JSON string.
 struct Quoted<'a>(&'a str);
 
@@ -214,14 +240,13 @@ impl std::fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_char('"')?;
         let mut rest = self.0;
-        while let Some(at) = rest.find(|c: char| c == '"' || c == '\\' || c.is_control()) {
+        while let Some(at) = rest.bytes().position(must_be_escaped) {
             f.write_str(&rest[..at])?;
-            let c = rest[at..].chars().next().unwrap_or('"');
-            match c {
-                '"' | '\\' => write!(f, "\\{c}")?,
-                c => write!(f, "\\u{:04x}", c as u32)?,
+            match rest.as_bytes()[at] {
+                byte @ (b'"' | b'\\') => write!(f, "\\{}", char::from(byte))?,
+                byte => write!(f, "\\u{byte:04x}")?,
             }
-            rest = &rest[at + c.len_utf8()..];
+            rest = &rest[at + 1..];
         }
         f.write_str(rest)?;
         f.write_char('"')

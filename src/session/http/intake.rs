@@ -3,9 +3,9 @@
 use super::options::HttpOptions;
 use crate::event::Rejection;
 use crate::handoff::{Shape, Token, TopicId};
-use crate::pipeline::events::{EventFault, EventId, EventRecord};
+use crate::pipeline::events::{EventFault, EventId, EventRecord, Moment};
 use crate::session::ids::Ids;
-use crate::session::intake::{Intake, RETRY_AFTER_STUCK};
+use crate::session::intake::{Intake, Now, RETRY_AFTER_STUCK};
 
 /// What HTTP sessions share.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub struct Web {
     /// Scratch for a body that came compressed.
     pub inflated: Vec<u8>,
     pub ids: Ids,
+    /// The moment of the last request, in the forms that events want: those of one millisecond share it.
+    moment: (i64, Moment),
     /// Seconds until the buffer has room again, as far as can be told.
     pub retry_after: u32,
     /// What the buffer holds when it is full.
@@ -35,9 +37,18 @@ impl Web {
             body_room: options.body_store_bytes,
             inflated: Vec::new(),
             ids: Ids::new(seed),
+            moment: (0, Moment::new(0)),
             retry_after: RETRY_AFTER_STUCK,
             max_records,
         }
+    }
+
+    /// The moment of a request.
+    pub fn moment(&mut self, now: Now) -> Moment {
+        if self.moment.0 != now.unix_ms {
+            self.moment = (now.unix_ms, Moment::new(now.unix_ms.max(0) as u64 * 1000));
+        }
+        self.moment.1
     }
 }
 

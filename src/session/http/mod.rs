@@ -24,7 +24,7 @@ use super::admin::{AdminView, OUT_BYTES_MAX};
 use super::intake::{Intake, Now, RETRY_AFTER_STUCK};
 use super::tcp::{Progress, Stop};
 use crate::handoff::{Address, PATIENCE_US, Receipt, Token};
-use crate::pipeline::events::{self, Circumstances, IdempotencyKey, Moment, Route};
+use crate::pipeline::events::{self, Circumstances, IdempotencyKey, Route};
 use crate::wire::http1::{self, Chunked, Coding, Fault, Framing, HEADERS_MAX, HeaderSlots, Limits, Parsed};
 use answer::Problem;
 use exchange::{Fate, Item, Manner, Taken};
@@ -460,7 +460,7 @@ impl HttpSession {
         if !fits {
             intake.turn_away(items.len());
         }
-        let moment = Moment::new(intake.now.unix_ms.max(0) as u64 * 1000);
+        let moment = intake.web.moment(intake.now);
         let idempotency_key = post.idempotency_key.as_deref().and_then(|key| IdempotencyKey::new(key).ok());
         for (index, span) in items.spans().iter().enumerate() {
             if !fits {

@@ -18,6 +18,7 @@ mod fault;
 mod fields;
 mod head;
 mod query;
+mod reply;
 mod response;
 
 pub use accept::accepts_html;
@@ -28,6 +29,7 @@ pub use fault::Fault;
 pub use fields::Framing;
 pub use head::{HEADERS_MAX, Head, HeaderSlots, Limits, Method, Parsed, parse_head};
 pub use query::{PARAM_BYTES_MAX, query_param};
+pub use reply::{Reply, parse_reply};
 pub use response::{CONTINUE, Response, reason};
 
 /// Appends `bytes`. The capacity grows by doubling, but never beyond `most` on account of it.

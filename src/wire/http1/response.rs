@@ -1,6 +1,7 @@
 //! How a response is written: status line, the fields that end it, those of the caller, body.
 
-use std::io::Write;
+/// What a header takes beside its values, usually.
+const HEAD_BYTES: usize = 256;
 
 /// Tells a peer that waits with its body (`Expect: 100-continue`) to send it.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -29,13 +30,19 @@ impl Response<'_> {
         let Self { status, content_type, body, .. } = *self;
         // 1xx, 204 and 304 end with the header and may not give a length (RFC 9112 6.3, RFC 9110 8.6).
         let has_content = !matches!(status, 100..=199 | 204 | 304);
-        // Writing to a Vec cannot fail.
-        let _ = write!(out, "HTTP/1.1 {status} {}\r\n", reason(status));
+        out.reserve(HEAD_BYTES + body.len());
+        out.extend_from_slice(b"HTTP/1.1 ");
+        number(out, usize::from(status));
+        for part in [" ", reason(status), "\r\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
         if has_content {
             if !content_type.is_empty() {
                 field(out, "Content-Type", content_type);
             }
-            let _ = write!(out, "Content-Length: {}\r\n", body.len());
+            out.extend_from_slice(b"Content-Length: ");
+            number(out, body.len());
+            out.extend_from_slice(b"\r\n");
         }
         match (self.keep_alive, self.http10) {
             (false, _) => field(out, "Connection", "close"),
@@ -53,11 +60,31 @@ impl Response<'_> {
 }
 
 fn field(out: &mut Vec<u8>, name: &str, value: &str) {
-    for part in [name, ": "] {
+    for part in [name, ": ", value] {
         out.extend_from_slice(part.as_bytes());
     }
-    out.extend(value.bytes().map(|byte| if matches!(byte, b'\r' | b'\n' | 0) { b' ' } else { byte }));
+    let written = out.len() - value.len();
+    for byte in &mut out[written..] {
+        if matches!(*byte, b'\r' | b'\n' | 0) {
+            *byte = b' ';
+        }
+    }
     out.extend_from_slice(b"\r\n");
+}
+
+/// In decimal, without the detour over `fmt`, which a short answer would notice.
+fn number(out: &mut Vec<u8>, mut value: usize) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
 }
 
 /// Reason phrase of the statuses used here; others get none, which is valid (RFC 9112 4).
