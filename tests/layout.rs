@@ -20,7 +20,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("net", &["event", "wire", "metrics", "pipeline", "admission", "handoff", "session"]),
     ("kafka", &["event", "metrics", "handoff"]),
     ("gateway", &["event", "wire", "metrics", "pipeline", "handoff", "session", "net", "kafka"]),
-    ("config", &["event", "metrics", "pipeline", "handoff", "session", "net", "kafka", "gateway"]),
+    (
+        "config",
+        &["event", "metrics", "admission", "pipeline", "handoff", "session", "net", "kafka", "gateway"],
+    ),
     (
         "cli",
         &["event", "wire", "metrics", "pipeline", "handoff", "session", "net", "kafka", "gateway", "config"],

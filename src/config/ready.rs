@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::admission::{AdmissionOptions, CapOptions, LimiterOptions};
 use crate::gateway::GatewayOptions;
 use crate::handoff::BufferOptions;
 use crate::kafka::{Bootstrap, KafkaOptions, Topics};
@@ -116,6 +117,24 @@ fn net(values: &Values, tcp: &TcpOptions) -> NetOptions {
         max_connections: values.number("MAX_CONNECTIONS"),
         recv_buffer_bytes: at_least(values, "TCP_RECV_BUFFER_BYTES", recv_buffer_bytes_min(tcp)),
         partial_bytes: at_least(values, "TCP_PARTIAL_BYTES", longest_message_bytes(tcp)),
+        admission: admission(values),
+    }
+}
+
+fn admission(values: &Values) -> AdmissionOptions {
+    let limiter = LimiterOptions {
+        per_second: values.number("RATE_LIMIT_RPS"),
+        burst: values.number("RATE_LIMIT_BURST"),
+        ..LimiterOptions::default()
+    };
+    let caps = CapOptions {
+        per_address: values.number("MAX_CONNECTIONS_PER_ADDRESS"),
+        capacity: values.number("MAX_CONNECTIONS"),
+    };
+    AdmissionOptions {
+        trusted: values.networks("TRUSTED_PROXIES"),
+        limiter: values.flag("RATE_LIMIT_ENABLED").then_some(limiter),
+        caps: (caps.per_address > 0).then_some(caps),
     }
 }
 

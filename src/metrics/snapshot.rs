@@ -42,7 +42,7 @@ pub struct ListenerSnapshot {
     pub connections: u64,
     /// Taken since start.
     pub accepted: u64,
-    /// Closed right after being taken, for want of room.
+    /// Closed right after being taken: too many of their address, or a bad PROXY header.
     pub refused: u64,
     /// Failed accepts since start (descriptors exhausted, peer gone).
     pub accept_errors: u64,
@@ -83,6 +83,10 @@ pub struct Snapshot {
     pub records_lost: u64,
     /// Bytes that our kernel acknowledged and nobody read before the connection was closed at shutdown.
     pub unread_bytes: u64,
+
+    /// Requests answered with 429, and identities that lost a bucket before it was full.
+    pub rate_limited: u64,
+    pub rate_limit_crowded_out: u64,
 
     /// Accepted and without a receipt: everything from the door to the broker's answer.
     pub queue_records: u64,

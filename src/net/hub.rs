@@ -11,11 +11,12 @@ mod web;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::conn::{After, Conn, Session, Wait};
-use super::desk::Desk;
+use super::desk::{Desk, TOO_MANY};
 use super::options::NetOptions;
 use super::stream::Stream;
 use super::table::Table;
@@ -124,6 +125,15 @@ impl<S: Stream> Hub<S> {
         self.add(stream, session, now, register)
     }
 
+    /// Whether a new peer is let in; one that is not is counted.
+    pub fn lets_in(&mut self, peer: SocketAddr, is_http: bool, now: Now) -> bool {
+        let has_place = self.desk.door.has_place(peer.ip());
+        if !has_place {
+            self.desk.refuse(peer, is_http, TOO_MANY, now);
+        }
+        has_place
+    }
+
     fn add<E>(
         &mut self,
         stream: S,
@@ -138,7 +148,13 @@ impl<S: Stream> Hub<S> {
         });
         let conn = self.table.get(slot).expect("inserted above");
         match register(&mut conn.stream, slot, generation_given) {
-            Ok(()) => Ok(slot),
+            Ok(()) if conn.is_admin() => Ok(slot),
+            Ok(()) => {
+                let (peer, door) = (conn.client.ip(), &mut self.desk.door);
+                conn.expects_proxy = door.trusts(peer);
+                conn.counted = door.enter(peer);
+                Ok(slot)
+            }
             Err(error) => {
                 self.table.remove(slot);
                 Err(error)
@@ -445,6 +461,7 @@ impl<S: Stream> Hub<S> {
             session.release_body(&mut self.desk.web.body_room);
             self.https -= 1;
         }
+        self.desk.door.leave(conn.counted.take());
         if let Some(session) = conn.tcp() {
             self.desk.answers_room += session.stored_outside();
         }

@@ -24,6 +24,11 @@ pub struct HubStats {
     pub health_accepted: u64,
     pub http_accepted: u64,
     pub accept_errors: u64,
+    /// Connections that were not let in: TCP, HTTP.
+    pub refused: [u64; 2],
+    /// Requests that found no token, and identities that lost a bucket before it was full.
+    pub rate_limited: u64,
+    pub crowded_out: u64,
     pub loop_turns: u64,
     /// Paused connections by name, at most [`HubStats::MAX_NAMED`] of them (G7).
     pub paused: Vec<(SocketAddr, &'static str)>,
@@ -51,6 +56,9 @@ impl<S: Stream> Hub<S> {
             held_bytes: self.desk.partial_held(),
             rejects: self.desk.rejects.by_reason(),
             unread_bytes: self.unread_bytes,
+            refused: self.desk.refused,
+            rate_limited: self.desk.door.limited(),
+            crowded_out: self.desk.door.crowded_out(),
             ..HubStats::default()
         };
         for (_, conn) in self.table.iter() {
@@ -66,7 +74,7 @@ impl<S: Stream> Hub<S> {
                 _ => stats.paused_answers += 1,
             }
             if stats.paused.len() < HubStats::MAX_NAMED {
-                stats.paused.push((conn.stream.peer(), reason));
+                stats.paused.push((conn.client, reason));
             }
         }
         stats

@@ -9,6 +9,7 @@
 
 mod answer;
 mod exchange;
+mod gate;
 mod options;
 mod request;
 
@@ -221,6 +222,10 @@ impl HttpSession {
             }
         };
         post.manner = manner;
+        if intake.door.limits() && !self.passes_limit(gate::client(&head, intake), manner, intake) {
+            self.send_away(head.framing, head.expect_continue);
+            return (length, true);
+        }
         if let Some(problem) = self.door(&head.framing, intake) {
             self.refuse(problem, manner, &[]);
             self.send_away(head.framing, head.expect_continue);
