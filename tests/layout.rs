@@ -66,7 +66,7 @@ const HOMES: &[(&str, &[&str])] = &[
     // The tools end on a signal as well, and some of them run without a gateway.
     ("signal_hook", &["gateway/run.rs", "cli/"]),
     ("simd_json", &["pipeline/"]),
-    ("slab", &["handoff/", "net/", "kafka/native.rs"]),
+    ("slab", &["handoff/", "session/http/", "net/", "kafka/native.rs"]),
     ("socket2", &["net/"]),
     ("strsim", &["config/"]),
     ("uuid", &["pipeline/events/"]),

@@ -96,11 +96,6 @@ impl Door {
         }
     }
 
-    /// Whether requests are limited at all.
-    pub fn limits(&self) -> bool {
-        self.limiter.is_some()
-    }
-
     /// Requests that found no token.
     pub fn limited(&self) -> u64 {
         self.limited

@@ -11,7 +11,8 @@ use crate::net::NetOptions;
 use crate::pipeline::ValueFormat;
 use crate::pipeline::events::{EventRules, IdVersion};
 use crate::session::{
-    Ack, EVENTS_TOPIC, Framing, HttpOptions, PLAYER_EVENTS_TOPIC, RouteOptions, TCP_TOPIC, TcpOptions,
+    Ack, EVENTS_TOPIC, Framing, HttpOptions, IdempotencyOptions, PLAYER_EVENTS_TOPIC, RouteOptions,
+    TCP_TOPIC, TcpOptions,
 };
 
 use super::EMBEDDED;
@@ -95,6 +96,10 @@ fn http(values: &Values) -> HttpOptions {
         header_timeout: values.time("HTTP_HEADER_TIMEOUT"),
         body_timeout: values.time("HTTP_BODY_TIMEOUT"),
         idle_timeout: values.time("HTTP_IDLE_TIMEOUT"),
+        idempotency: IdempotencyOptions {
+            window: values.time("IDEMPOTENCY_WINDOW"),
+            bytes: values.bytes("IDEMPOTENCY_BYTES"),
+        },
         events: RouteOptions { topic: EVENTS_TOPIC, ack: ack("EVENTS_ACK"), timeout, rules: rules.clone() },
         player_events: RouteOptions {
             topic: PLAYER_EVENTS_TOPIC,

@@ -46,7 +46,6 @@ impl Face {
                     accept_errors: stats.accept_errors,
                     refused: stats.refused[0],
                     paused_seconds: stats.paused_seconds,
-                    ..ListenerSnapshot::default()
                 },
                 ListenerSnapshot {
                     connections: stats.http_connections as u64,
@@ -68,6 +67,7 @@ impl Face {
             unread_bytes: stats.unread_bytes,
             rate_limited: stats.rate_limited,
             rate_limit_crowded_out: stats.crowded_out,
+            retries_answered: [stats.keys.replayed, stats.keys.joined, stats.keys.conflicts],
             queue_records: budget.records() as u64,
             queue_bytes: budget.bytes() as u64,
             queue_limit_records: limits.max_records as u64,

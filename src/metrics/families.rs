@@ -4,7 +4,7 @@
 //! 0 from the start; a gauge that is not known yet (no delivery so far, no broker up) is left out.
 
 use super::exposition::Exposition;
-use super::snapshot::{LISTENERS, ListenerSnapshot, OUTCOMES, PAUSE_REASONS, Snapshot};
+use super::snapshot::{LISTENERS, ListenerSnapshot, OUTCOMES, PAUSE_REASONS, RETRY_RESULTS, Snapshot};
 
 /// Appends everything in Prometheus text format 0.0.4 (served as `text/plain; version=0.0.4`). Passes promtool's
 /// lint rules; see `scripts/promlint.sh`.
@@ -103,6 +103,12 @@ fn records(s: &Snapshot, text: &mut Exposition<'_>) {
         "gateway_rate_limit_crowded_out_total",
         "Senders whose place in the limiter's table went to another before their bucket was full.",
         s.rate_limit_crowded_out,
+    );
+    text.counters(
+        "gateway_http_retries_total",
+        "HTTP requests whose idempotency key had come before, by how they were answered.",
+        "outcome",
+        RETRY_RESULTS.into_iter().zip(s.retries_answered),
     );
     text.histogram_seconds(
         "gateway_record_ack_seconds",

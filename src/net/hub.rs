@@ -11,16 +11,15 @@ mod web;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::conn::{After, Conn, Session, Wait};
-use super::desk::{Desk, TOO_MANY};
+use super::desk::Desk;
 use super::options::NetOptions;
 use super::stream::Stream;
 use super::table::Table;
-use crate::handoff::{Cause, HOST_SLOT, PollEnd, Receipt, Report};
+use crate::handoff::{Cause, HOST_SLOT, KEYED_SLOT, PollEnd, Receipt, Report};
 use crate::pipeline::ValueFormat;
 use crate::session::{HttpOptions, Now, Stop, TcpOptions, TcpSession, Web};
 
@@ -125,15 +124,6 @@ impl<S: Stream> Hub<S> {
         self.add(stream, session, now, register)
     }
 
-    /// Whether a new peer is let in; one that is not is counted.
-    pub fn lets_in(&mut self, peer: SocketAddr, is_http: bool, now: Now) -> bool {
-        let has_place = self.desk.door.has_place(peer.ip());
-        if !has_place {
-            self.desk.refuse(peer, is_http, TOO_MANY, now);
-        }
-        has_place
-    }
-
     fn add<E>(
         &mut self,
         stream: S,
@@ -231,6 +221,9 @@ impl<S: Stream> Hub<S> {
         if slot == HOST_SLOT {
             self.end.shared.hosts.settle(receipt);
             return;
+        }
+        if slot == KEYED_SLOT {
+            return self.settle_keyed(receipt, now);
         }
         let Some(conn) = self.table.at(slot, receipt.to.generation) else {
             if receipt.outcome == crate::event::Outcome::NotStored {

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::net::SocketAddr;
 
-use super::http::HttpOptions;
+use super::http::{HttpOptions, Window};
 use super::ids::Ids;
 use crate::admission::Door;
 use crate::event::{Rejection, excerpt};
@@ -128,6 +128,8 @@ pub struct Web {
     pub retry_after: u32,
     /// What the buffer holds when it is full.
     pub max_records: usize,
+    /// Requests with an `Idempotency-Key`.
+    pub window: Window,
 }
 
 impl Default for Web {
@@ -146,6 +148,7 @@ impl Web {
             ids: Ids::new(seed),
             retry_after: RETRY_AFTER_STUCK,
             max_records,
+            window: Window::new(&options.idempotency),
         }
     }
 }

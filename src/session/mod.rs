@@ -14,7 +14,10 @@ mod tcp;
 
 pub use admin::{ADMIN_PATHS, AdminSession, AdminView, OUT_BYTES_MAX};
 pub use answers::{ANSWER_BYTES, FREE_ANSWERS};
-pub use http::{Ack, HttpOptions, HttpSession, Page, RouteOptions};
+pub use http::{
+    Ack, Ended, HttpOptions, HttpSession, IdempotencyOptions, KeyCounts, Page, RouteOptions, Settled, Waiter,
+    Window,
+};
 pub use ids::Ids;
 pub use intake::{
     EVENTS_TOPIC, EventRefusal, Intake, Now, PLAYER_EVENTS_TOPIC, Rejects, TCP_TOPIC, Taken, Web,

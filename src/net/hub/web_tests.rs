@@ -158,3 +158,145 @@ fn an_address_has_its_share_of_connections() {
     world.hub.remove(first.1, NOW);
     assert!(lets_in(&mut world, client), "one is gone");
 }
+
+/// A request with a key, and the statuses that it may ask for.
+fn keyed(key: &str, ack: &str, body: &str) -> String {
+    post(&format!("Idempotency-Key: {key}\r\nPrefer: ack={ack}\r\n"), body)
+}
+
+impl World {
+    fn web() -> Self {
+        Self::with(100, &NetOptions::default(), Arc::default())
+    }
+
+    /// What the Kafka thread does with all that waits in the channel: one outcome for all, receipts to those who wait.
+    fn end_all(&mut self, outcome: Outcome, cause: Cause) -> usize {
+        let mut ended = 0;
+        while let Some(batch) = self.kafka.next_batch() {
+            for record in batch.records() {
+                let shared = &self.kafka.shared;
+                shared.ledger.credit(outcome, 1);
+                shared.budget.give_back(1, record.accounted_bytes());
+                if let crate::handoff::Target::Peer(to) = record.token.target() {
+                    self.kafka.tell(Receipt { to, outcome, cause });
+                }
+                ended += 1;
+            }
+            self.kafka.recycle(batch);
+        }
+        self.kafka.publish();
+        ended
+    }
+
+    fn lost(&self) -> u64 {
+        self.hub.end.shared.ledger.account().lost
+    }
+}
+
+fn id_of(answer: &str) -> &str {
+    let (_, rest) = answer.split_once(r#""event_id":""#).unwrap_or_else(|| panic!("{answer}"));
+    rest.split('"').next().unwrap()
+}
+
+#[test]
+fn a_stored_request_is_answered_again_and_not_taken_again() {
+    for (ack, status) in [("queued", 202), ("none", 202), ("delivered", 200)] {
+        let mut world = World::web();
+        let one = world.connect_http([192, 0, 2, 1]);
+        let text = keyed("k", ack, EVENT);
+        let mut first = world.ask(&one, &text, 1);
+        assert_eq!(world.end_all(Outcome::Stored, Cause::Delivered), 1);
+        world.web_turn(2);
+        if ack == "delivered" {
+            assert_eq!(first, []);
+            first = one.0.answers();
+        }
+        // The connection that sent it is gone.
+        world.hub.remove(one.1, NOW);
+        let two = world.connect_http([192, 0, 2, 1]);
+        let again = world.ask(&two, &text, 3);
+        assert_eq!((statuses(&first), &first), (vec![status], &again), "word for word");
+        assert_eq!(statuses(&world.ask(&two, &keyed("k", ack, r#"{"a":2}"#), 3)), [409]);
+        assert_eq!(world.end_all(Outcome::Stored, Cause::Delivered), 0, "nothing was taken");
+        // Another sender's key is another key, and so is another route's.
+        let stranger = world.connect_http([192, 0, 2, 2]);
+        let own = world.ask(&stranger, &keyed("k", "queued", r#"{"a":2}"#), 3);
+        assert_eq!(statuses(&own), [202]);
+        assert_ne!(id_of(&own[0].1), id_of(&first[0].1));
+        assert_eq!((world.end_all(Outcome::Stored, Cause::Delivered), world.lost()), (1, 0));
+    }
+}
+
+#[test]
+fn a_retry_shares_the_outcome_of_the_one_in_flight() {
+    for ack in ["queued", "delivered"] {
+        for (outcome, cause, status) in
+            [(Outcome::Stored, Cause::Delivered, 200), (Outcome::NotStored, Cause::DeadlinePassed, 503)]
+        {
+            let mut world = World::web();
+            let (one, two) = (world.connect_http([192, 0, 2, 1]), world.connect_http([192, 0, 2, 1]));
+            let text = keyed("k", ack, EVENT);
+            let first = world.ask(&one, &text, 1);
+            assert_eq!(statuses(&first), if ack == "queued" { vec![202] } else { vec![] });
+            assert_eq!(world.ask(&two, &text, 2), [], "it waits, although the first was answered");
+            assert_eq!(world.end_all(outcome, cause), 1, "one record");
+            world.web_turn(3);
+            let shared = if ack == "queued" && status == 200 { 202 } else { status };
+            assert_eq!(statuses(&two.0.answers()), [shared]);
+            if ack == "delivered" {
+                assert_eq!(one.0.answers(), two.0.answers());
+            }
+            assert_eq!(world.lost(), 0, "somebody was told");
+            // A failed one is forgotten: the next try is a first one.
+            let taken = usize::from(outcome == Outcome::NotStored);
+            world.ask(&two, &text, 4);
+            assert_eq!(world.end_all(Outcome::Stored, Cause::Delivered), taken);
+        }
+    }
+}
+
+#[test]
+fn a_failed_request_whose_sender_is_gone_is_lost_once_and_its_retry_is_a_first_one() {
+    for ack in ["queued", "delivered"] {
+        let mut world = World::web();
+        let one = world.connect_http([192, 0, 2, 1]);
+        world.ask(&one, &keyed("k", ack, EVENT), 1);
+        world.hub.remove(one.1, NOW);
+        assert_eq!(world.end_all(Outcome::NotStored, Cause::DeadlinePassed), 1);
+        world.web_turn(2);
+        assert_eq!(world.lost(), 1, "{ack}");
+        let two = world.connect_http([192, 0, 2, 1]);
+        world.ask(&two, &keyed("k", ack, EVENT), 3);
+        assert_eq!(world.end_all(Outcome::Stored, Cause::Delivered), 1);
+        world.web_turn(4);
+        assert_eq!((world.lost(), statuses(&two.0.answers()).len()), (1, 1));
+    }
+}
+
+#[test]
+fn a_batch_is_one_request() {
+    let mut world = World::web();
+    let one = world.connect_http([192, 0, 2, 1]);
+    let text = keyed("k", "delivered", r#"[{"a":1},7,{"a":3}]"#);
+    assert_eq!(world.ask(&one, &text, 1), []);
+    assert_eq!(world.end_all(Outcome::Stored, Cause::Delivered), 2);
+    world.web_turn(2);
+    let first = one.0.answers();
+    assert_eq!(statuses(&first), [207]);
+    assert_eq!(world.ask(&one, &text, 3), first, "the refused one as well");
+    assert_eq!(world.end_all(Outcome::Stored, Cause::Delivered), 0);
+}
+
+#[test]
+fn a_retry_waits_no_longer_than_it_asks_for() {
+    let mut world = World::web();
+    let (one, two) = (world.connect_http([192, 0, 2, 1]), world.connect_http([192, 0, 2, 1]));
+    world.ask(&one, &keyed("k", "queued", EVENT), 1);
+    let text = keyed("k", "queued", EVENT).replace("POST /events", "POST /events?timeout=1s");
+    assert_eq!(world.ask(&two, &text, 1), []);
+    world.web_turn(2_000_000);
+    assert_eq!(statuses(&two.0.answers()), [504]);
+    assert_eq!(world.end_all(Outcome::Stored, Cause::Delivered), 1);
+    world.web_turn(2_000_001);
+    assert_eq!(statuses(&world.ask(&two, &text, 2_000_002)), [202]);
+}
