@@ -237,12 +237,14 @@ impl Window {
 
     /// One more waits for the outcome of a request in flight. False: there is no room.
     pub(super) fn join(&mut self, ticket: Ticket, waiter: Waiter) -> bool {
-        if !self.make_room(WAITER_BYTES) {
+        // It holds a copy of the items while it waits.
+        let bytes = WAITER_BYTES + self.entries[ticket.0].items.len() * ITEM_BYTES;
+        if !self.make_room(bytes) {
             return false;
         }
-        self.bytes += WAITER_BYTES;
+        self.bytes += bytes;
         let entry = &mut self.entries[ticket.0];
-        entry.bytes += WAITER_BYTES;
+        entry.bytes += bytes;
         entry.waiters.push(waiter);
         self.counts.joined += 1;
         true

@@ -125,6 +125,22 @@ fn the_oldest_makes_room_and_nobody_in_flight_does() {
 }
 
 #[test]
+fn those_who_wait_count_until_it_is_over() {
+    let mut window = window(room_for(3));
+    let ticket = open(&mut window, b"k", &[Fate::Open], 0).unwrap();
+    let alone = window.bytes();
+    let mut joined = 0;
+    while window.join(ticket, WAITER) {
+        joined += 1;
+        assert!(window.bytes() == alone + joined * (ITEM_BYTES + WAITER_BYTES));
+    }
+    assert!(joined >= 2 && window.bytes() <= room_for(3));
+    let ended = settle(&mut window, ticket, 0, Outcome::Stored, 0).unwrap();
+    assert_eq!((ended.waiters.len(), window.counts.joined), (joined, joined as u64));
+    assert_eq!(window.bytes(), ENTRY_BYTES + ITEM_BYTES, "only what a retry is told");
+}
+
+#[test]
 fn parts_of_a_digest_do_not_run_into_each_other() {
     let window = window(1 << 20);
     assert_eq!(window.digest(&[b"ab", b"c"]), window.digest(&[b"ab", b"c"]));
