@@ -1,6 +1,5 @@
 //! Sluice: an event ingestion gateway. Rooms in reading order; the full map is in `docs/architecture.md`.
 
-#[cfg(feature = "http")]
 pub mod admission;
 pub mod cli;
 pub mod config;

@@ -20,7 +20,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("net", &["event", "wire", "metrics", "pipeline", "admission", "handoff", "session"]),
     ("kafka", &["event", "metrics", "handoff"]),
     ("gateway", &["event", "wire", "metrics", "pipeline", "handoff", "session", "net", "kafka"]),
-    ("config", &["event", "metrics", "pipeline", "handoff", "session", "net", "kafka", "gateway"]),
+    (
+        "config",
+        &["event", "metrics", "admission", "pipeline", "handoff", "session", "net", "kafka", "gateway"],
+    ),
     (
         "cli",
         &["event", "wire", "metrics", "pipeline", "handoff", "session", "net", "kafka", "gateway", "config"],
@@ -63,7 +66,7 @@ const HOMES: &[(&str, &[&str])] = &[
     // The tools end on a signal as well, and some of them run without a gateway.
     ("signal_hook", &["gateway/run.rs", "cli/"]),
     ("simd_json", &["pipeline/"]),
-    ("slab", &["handoff/", "net/", "kafka/native.rs"]),
+    ("slab", &["handoff/", "session/http/", "net/", "kafka/native.rs"]),
     ("socket2", &["net/"]),
     ("strsim", &["config/"]),
     ("uuid", &["pipeline/events/"]),

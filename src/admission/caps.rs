@@ -40,6 +40,14 @@ impl ConnectionCaps {
         Table::<Network, u32>::bytes(options.capacity)
     }
 
+    /// Whether `address` may have one more connection.
+    pub fn has_place(&self, address: Network) -> bool {
+        match self.counts.find(&address) {
+            Some(place) => *self.counts.get(place) < self.per_address,
+            None => self.counts.len() < self.counts.capacity(),
+        }
+    }
+
     /// Counts one more connection of `address` if it may have one. Every `true` is owed one [`leave`](Self::leave).
     #[must_use]
     pub fn enter(&mut self, address: Network) -> bool {
@@ -108,6 +116,7 @@ mod tests {
             let count = counts.get(&address).copied().unwrap_or(0);
             if random.u32(..5) < 3 {
                 let may_enter = count < 3 && (count > 0 || counts.len() < 5);
+                assert_eq!(caps.has_place(Network::V4(address)), may_enter);
                 assert_eq!(caps.enter(Network::V4(address)), may_enter);
                 refused += u32::from(!may_enter);
                 if may_enter {

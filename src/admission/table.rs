@@ -66,6 +66,14 @@ impl<K: Copy + Eq + Hash, V: Default> Table<K, V> {
         None
     }
 
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    pub(super) fn get(&self, place: Place) -> &V {
+        &self.slots[place.0 as usize].value
+    }
+
     pub(super) fn value(&mut self, place: Place) -> &mut V {
         &mut self.slots[place.0 as usize].value
     }

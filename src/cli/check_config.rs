@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn the_report_shows_values_origins_and_the_sum() {
         let vars =
-            [("KAFKA_BROKERS", "b:1"), ("KAFKA_CONF_SASL_PASSWORD", "hunter2"), ("MEMORY_LIMIT", "1GiB")];
+            [("KAFKA_BROKERS", "b:1"), ("KAFKA_CONF_SASL_PASSWORD", "hunter2"), ("MEMORY_LIMIT", "2GiB")];
         let vars = vars.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let report = report(&crate::config::load(vars).unwrap());
         let squeezed = report.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -107,9 +107,9 @@ mod tests {
             "KAFKA_BOOTSTRAP_SERVERS b:1 environment, as KAFKA_BROKERS",
             "sasl.password ******** environment, as KAFKA_CONF_SASL_PASSWORD",
             "KAFKA_TOPIC score_updates default",
-            "MEMORY_LIMIT 1GiB environment",
+            "MEMORY_LIMIT 2GiB environment",
             "connections 24.0 MiB 16384 x 1536",
-            "MEMORY_LIMIT 1024.0 MiB",
+            "MEMORY_LIMIT 2048.0 MiB",
             "kernel socket buffers 4096.0 MiB",
         ] {
             assert!(squeezed.contains(expected), "{expected}\n{report}");

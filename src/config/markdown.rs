@@ -126,6 +126,7 @@ fn value(kind: Kind) -> String {
         Kind::BytesOrOff { min } => format!("size from {}, or `off`", size_text(min)),
         Kind::Output => "`stderr`, `stdout` or a file".into(),
         Kind::Name => "name".into(),
+        Kind::Networks => "addresses and networks by comma".into(),
         Kind::UrlPath => "path".into(),
         Kind::Passthrough => "any".into(),
         Kind::Topic => expected(kind),

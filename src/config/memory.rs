@@ -38,6 +38,10 @@ const IN_FLIGHT_MAX: u64 = 5;
 /// Receive buffers, metadata and bookkeeping of one broker connection in librdkafka, an estimate.
 const BROKER_BYTES: u64 = 256 << 10;
 
+/// zstd's window and tables while it inflates one body; deflate's are smaller.
+#[cfg(feature = "http")]
+const INFLATE_BYTES: u64 = 9 << 20;
+
 /// One summand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
@@ -71,6 +75,14 @@ pub fn worst_case(options: &GatewayOptions) -> Vec<Part> {
         },
         client(&options.kafka, wide(options.buffer.max_bytes)),
     ];
+    let admission = wide(options.net.admission.bytes());
+    if admission > 0 {
+        let how = "tables of the rate limit and of connections per address".into();
+        parts.push(Part { name: "admission", bytes: admission, how });
+    }
+    if options.net.http.is_some() {
+        parts.extend(http(options));
+    }
     if options.kafka.bootstrap == Bootstrap::Embedded {
         parts.push(embedded(&options.kafka));
     }
@@ -118,6 +130,46 @@ fn answers(options: &GatewayOptions) -> Part {
     let bytes = count.saturating_mul(each).saturating_add(shared.saturating_mul(2));
     let how = format!("{count} connections x {each} + 2 x {} for all", size_text(shared));
     Part { name: "answers", bytes, how }
+}
+
+#[cfg(not(feature = "http"))]
+fn http(_: &GatewayOptions) -> [Part; 0] {
+    []
+}
+
+/// What HTTP adds: bodies on their way, the inflater's own, answers that nobody reads, the idempotency window.
+#[cfg(feature = "http")]
+fn http(options: &GatewayOptions) -> [Part; 4] {
+    let (body, store) = (wide(options.http.max_body_bytes), wide(options.http.body_store_bytes));
+    let count = wide(options.net.max_connections);
+    let each = wide(session::OUT_BYTES_MAX);
+    let window = &options.http.idempotency;
+    let remembered = if window.window.is_zero() { 0 } else { wide(window.bytes) };
+    [
+        Part {
+            name: "HTTP bodies",
+            bytes: store,
+            how: "HTTP_BODY_STORE_BYTES, shared by all connections".into(),
+        },
+        Part {
+            name: "HTTP inflating",
+            bytes: body.saturating_mul(2).saturating_add(INFLATE_BYTES),
+            how: format!(
+                "2 x {} (HTTP_MAX_BODY_BYTES) + {} for one call",
+                size_text(body),
+                size_text(INFLATE_BYTES)
+            ),
+        },
+        Part {
+            name: "HTTP answers",
+            bytes: count.saturating_mul(each),
+            how: format!(
+                "{count} connections x {}, when all are HTTP and none reads its answers",
+                size_text(each)
+            ),
+        },
+        Part { name: "HTTP retries", bytes: remembered, how: "IDEMPOTENCY_BYTES".into() },
+    ]
 }
 
 fn scratch(options: &GatewayOptions) -> Part {
@@ -189,6 +241,18 @@ mod tests {
         options.kafka.bootstrap = Bootstrap::Embedded;
         assert_eq!(bytes(&options, "embedded broker"), Some(12 * (5 << 20)));
         assert_eq!(kernel_buffers(&options).bytes, 10 * (256 << 10));
+        options.net.http = None;
+        assert_eq!((bytes(&options, "HTTP bodies"), bytes(&options, "admission")), (None, None));
+        options.net.http = Some(([127, 0, 0, 1], 0).into());
+        options.http.idempotency.bytes = 12_345;
+        options.net.admission.limiter = Some(crate::admission::LimiterOptions::default());
+        assert_eq!(bytes(&options, "HTTP bodies"), Some(16 << 20));
+        assert_eq!(bytes(&options, "HTTP inflating"), Some((2 << 20) + (9 << 20)));
+        assert_eq!(bytes(&options, "HTTP answers"), Some(10 * (64 << 10)));
+        assert_eq!(bytes(&options, "HTTP retries"), Some(12_345));
+        assert_eq!(bytes(&options, "admission"), Some(917_552));
+        options.http.idempotency.window = std::time::Duration::ZERO;
+        assert_eq!(bytes(&options, "HTTP retries"), Some(0));
     }
 
     #[test]

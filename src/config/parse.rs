@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::table::Kind;
+use crate::admission::TrustedProxies;
 
 /// A value that has been read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,7 @@ pub enum Value {
     Time(Duration),
     /// `None` is `off`.
     Bytes(Option<u64>),
+    Networks(TrustedProxies),
 }
 
 /// Reads `text` as `kind` says; the error says what would be right.
@@ -46,6 +48,7 @@ fn read(kind: Kind, text: &str) -> Option<Value> {
         Kind::BytesOrOff { .. } if text.eq_ignore_ascii_case("off") => Some(Value::Bytes(None)),
         Kind::BytesOrOff { min } => size(text).filter(|n| *n >= min).map(|n| Value::Bytes(Some(n))),
         Kind::Name => (text.len() <= 100).then(|| Value::Text(text.into())),
+        Kind::Networks => TrustedProxies::parse(text).ok().map(Value::Networks),
         Kind::UrlPath => url_path(text).then(|| Value::Text(text.into())),
         Kind::Output | Kind::Passthrough => (!text.is_empty()).then(|| Value::Text(text.into())),
     }
@@ -76,6 +79,10 @@ pub fn expected(kind: Kind) -> String {
             format!("bytes, bare or with KiB, MiB or GiB, at least {}; or off", size_text(min))
         }
         Kind::Name => "a name of at most 100 bytes".into(),
+        Kind::Networks => {
+            "addresses and networks by comma, such as 192.0.2.7, 10.0.0.0/8, with no bits set beyond the prefix"
+                .into()
+        }
         Kind::UrlPath => "a path such as /metrics: a slash, then letters, digits and . _ - /".into(),
         Kind::Output => "stderr, stdout or the path of a file".into(),
         Kind::Passthrough => "a value that librdkafka takes for this property, not empty".into(),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 #[cfg(feature = "http")]
 use std::time::Duration;
 
+use crate::admission::{AdmissionOptions, CapOptions, LimiterOptions};
 use crate::gateway::GatewayOptions;
 use crate::handoff::BufferOptions;
 use crate::kafka::{Bootstrap, KafkaOptions, Topics};
@@ -12,7 +13,7 @@ use crate::pipeline::ValueFormat;
 #[cfg(feature = "http")]
 use crate::pipeline::events::{EventRules, IdVersion};
 #[cfg(feature = "http")]
-use crate::session::{Ack, RouteOptions};
+use crate::session::{Ack, IdempotencyOptions, RouteOptions};
 use crate::session::{EVENTS_TOPIC, Framing, HttpOptions, PLAYER_EVENTS_TOPIC, TCP_TOPIC, TcpOptions};
 
 use super::EMBEDDED;
@@ -103,6 +104,10 @@ fn http(values: &Values) -> HttpOptions {
         header_timeout: values.time("HTTP_HEADER_TIMEOUT"),
         body_timeout: values.time("HTTP_BODY_TIMEOUT"),
         idle_timeout: values.time("HTTP_IDLE_TIMEOUT"),
+        idempotency: IdempotencyOptions {
+            window: values.time("IDEMPOTENCY_WINDOW"),
+            bytes: values.bytes("IDEMPOTENCY_BYTES"),
+        },
         events: RouteOptions { topic: EVENTS_TOPIC, ack: ack("EVENTS_ACK"), timeout, rules: rules.clone() },
         player_events: RouteOptions {
             topic: PLAYER_EVENTS_TOPIC,
@@ -125,6 +130,24 @@ fn net(values: &Values, tcp: &TcpOptions) -> NetOptions {
         max_connections: values.number("MAX_CONNECTIONS"),
         recv_buffer_bytes: at_least(values, "TCP_RECV_BUFFER_BYTES", recv_buffer_bytes_min(tcp)),
         partial_bytes: at_least(values, "TCP_PARTIAL_BYTES", longest_message_bytes(tcp)),
+        admission: admission(values),
+    }
+}
+
+fn admission(values: &Values) -> AdmissionOptions {
+    let limiter = LimiterOptions {
+        per_second: values.number("RATE_LIMIT_RPS"),
+        burst: values.number("RATE_LIMIT_BURST"),
+        ..LimiterOptions::default()
+    };
+    let caps = CapOptions {
+        per_address: values.number("MAX_CONNECTIONS_PER_ADDRESS"),
+        capacity: values.number("MAX_CONNECTIONS"),
+    };
+    AdmissionOptions {
+        trusted: values.networks("TRUSTED_PROXIES"),
+        limiter: values.flag("RATE_LIMIT_ENABLED").then_some(limiter),
+        caps: (caps.per_address > 0).then_some(caps),
     }
 }
 

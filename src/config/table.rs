@@ -83,6 +83,8 @@ pub enum Kind {
     },
     /// The name of a member, or nothing.
     Name,
+    /// Addresses and networks by comma, or nothing.
+    Networks,
     /// An absolute path within a URL.
     UrlPath,
     /// `stderr`, `stdout` or a file.
@@ -140,6 +142,10 @@ pub const VARIABLES: &[Variable] = &[
         "Port of /health, /ready and /metrics; `off` for none, 0 for a free one."),
     row(Section::Listeners, "MAX_CONNECTIONS", &[], "16384", Kind::Count { min: 1, max: 1_000_000 },
         "Connections at once over all listeners; the file limit, raised at start, may lower it."),
+    row(Section::Listeners, "MAX_CONNECTIONS_PER_ADDRESS", &[], "0", Kind::Count { min: 0, max: 1_000_000 },
+        "Connections at once of one IPv4 address or IPv6 /64 to TCP and HTTP, beyond it they are closed; 0 for no such limit."),
+    row(Section::Listeners, "TRUSTED_PROXIES", &[], "", Kind::Networks,
+        "Proxies whose X-Forwarded-For, and PROXY header at the start of a connection, are believed, by address or network."),
 
     row(Section::Kafka, "KAFKA_BOOTSTRAP_SERVERS", &["KAFKA_BROKERS"], "localhost:9092", Kind::Servers,
         "Brokers to ask first; `embedded` runs a mock cluster inside the process, in memory only."),
@@ -200,6 +206,16 @@ pub const VARIABLES: &[Variable] = &[
         "A request's head must be complete so long after its first byte; a slower one is answered with 408."),
     row(Section::Http, "HTTP_BODY_TIMEOUT", &[], "30s", Kind::Duration { min: 1, max: DAY_MS },
         "A request's body must be complete so long after its head; a slower one is answered with 408."),
+    row(Section::Http, "RATE_LIMIT_ENABLED", &[], "false", Kind::Bool,
+        "Limit the requests of each sender to the routes for events; beyond it they are answered with 429."),
+    row(Section::Http, "RATE_LIMIT_RPS", &[], "1000", Kind::Count { min: 1, max: 1_000_000 },
+        "Requests a second of one sender (one IPv4 address or IPv6 /64, the true client behind trusted proxies), batches count once."),
+    row(Section::Http, "RATE_LIMIT_BURST", &[], "100", Kind::Count { min: 1, max: 1_000_000 },
+        "Requests that a rested sender may send at once."),
+    row(Section::Http, "IDEMPOTENCY_WINDOW", &[], "10m", Kind::Duration { min: 0, max: DAY_MS },
+        "How long a stored request with an Idempotency-Key is remembered, so that a retry gets its answer; 0 for not at all."),
+    row(Section::Http, "IDEMPOTENCY_BYTES", &[], "8MiB", Kind::Bytes { min: 0, max: 64 * GIB },
+        "Memory for those requests, the oldest are forgotten first; 0 for none."),
     row(Section::Http, "EVENTS_ACK", &[], "queued", Kind::Choice(&["none", "queued", "delivered"]),
         "When /events answers unless the request says: at once, once the event is in the buffer, or once Kafka has it."),
     row(Section::Http, "PLAYER_EVENTS_ACK", &[], "delivered", Kind::Choice(&["none", "queued", "delivered"]),

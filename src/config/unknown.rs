@@ -6,7 +6,7 @@ use super::fault::Warning;
 use super::table::VARIABLES;
 
 /// What our names begin with.
-const PREFIXES: [&str; 14] = [
+const PREFIXES: [&str; 16] = [
     "GATEWAY_",
     "HEALTH_",
     "KAFKA_",
@@ -20,6 +20,8 @@ const PREFIXES: [&str; 14] = [
     "METRICS_",
     "MAX_CONN",
     "ENABLE_IDEMP",
+    "RATE_LIMIT_",
+    "IDEMPOTENCY_",
     "SLUICE_",
 ];
 

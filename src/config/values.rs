@@ -11,6 +11,7 @@ use super::fault::Fault;
 use super::parse::{self, Value};
 use super::raw::Given;
 use super::table::{Kind, VARIABLES, Variable};
+use crate::admission::TrustedProxies;
 
 /// Every row's value by the row's name.
 pub(super) struct Values {
@@ -91,6 +92,13 @@ impl Values {
     pub(super) fn text(&self, name: &str) -> &str {
         match self.read.get(name) {
             Some(Value::Text(text)) => text,
+            other => mismatch(name, other),
+        }
+    }
+
+    pub(super) fn networks(&self, name: &str) -> TrustedProxies {
+        match self.read.get(name) {
+            Some(Value::Networks(networks)) => networks.clone(),
             other => mismatch(name, other),
         }
     }

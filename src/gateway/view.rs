@@ -44,12 +44,13 @@ impl Face {
                     connections: stats.tcp_connections as u64,
                     accepted: stats.accepted_connections,
                     accept_errors: stats.accept_errors,
+                    refused: stats.refused[0],
                     paused_seconds: stats.paused_seconds,
-                    ..ListenerSnapshot::default()
                 },
                 ListenerSnapshot {
                     connections: stats.http_connections as u64,
                     accepted: stats.http_accepted,
+                    refused: stats.refused[1],
                     ..ListenerSnapshot::default()
                 },
                 ListenerSnapshot {
@@ -64,6 +65,9 @@ impl Face {
             rejects: stats.rejects.clone(),
             records_lost: account.lost,
             unread_bytes: stats.unread_bytes,
+            rate_limited: stats.rate_limited,
+            rate_limit_crowded_out: stats.crowded_out,
+            retries_answered: [stats.keys.replayed, stats.keys.joined, stats.keys.conflicts],
             queue_records: budget.records() as u64,
             queue_bytes: budget.bytes() as u64,
             queue_limit_records: limits.max_records as u64,

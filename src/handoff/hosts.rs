@@ -15,6 +15,9 @@ use crate::event::Outcome;
 /// The slot that stands for the host; no connection ever gets it.
 pub const HOST_SLOT: u32 = MAX_SLOTS as u32 - 1;
 
+/// The slot that stands for requests with an idempotency key, which outlive their connections.
+pub const KEYED_SLOT: u32 = HOST_SLOT - 1;
+
 type Callback = Box<dyn FnOnce(Outcome, Cause) + Send>;
 
 /// Callbacks by the sequence number in their records' tokens.

@@ -4,7 +4,7 @@
 //! 0 from the start; a gauge that is not known yet (no delivery so far, no broker up) is left out.
 
 use super::exposition::Exposition;
-use super::snapshot::{LISTENERS, ListenerSnapshot, OUTCOMES, PAUSE_REASONS, Snapshot};
+use super::snapshot::{LISTENERS, ListenerSnapshot, OUTCOMES, PAUSE_REASONS, RETRY_RESULTS, Snapshot};
 
 /// Appends everything in Prometheus text format 0.0.4 (served as `text/plain; version=0.0.4`). Passes promtool's
 /// lint rules; see `scripts/promlint.sh`.
@@ -42,7 +42,7 @@ fn connections(s: &Snapshot, text: &mut Exposition<'_>) {
     );
     text.counters(
         "gateway_connections_refused_total",
-        "Connections closed right after being taken, for want of room.",
+        "Connections closed right after being taken: too many of their address, or a bad PROXY header.",
         "listener",
         by_listener(|l| l.refused),
     );
@@ -93,6 +93,22 @@ fn records(s: &Snapshot, text: &mut Exposition<'_>) {
         "gateway_unread_bytes_total",
         "Bytes received by the kernel and left unread when their connection was closed at shutdown.",
         s.unread_bytes,
+    );
+    text.counter(
+        "gateway_http_rate_limited_total",
+        "HTTP requests answered with 429: their sender has used up its rate.",
+        s.rate_limited,
+    );
+    text.counter(
+        "gateway_rate_limit_crowded_out_total",
+        "Senders whose place in the limiter's table went to another before their bucket was full.",
+        s.rate_limit_crowded_out,
+    );
+    text.counters(
+        "gateway_http_retries_total",
+        "HTTP requests whose idempotency key had come before, by how they were answered.",
+        "outcome",
+        RETRY_RESULTS.into_iter().zip(s.retries_answered),
     );
     text.histogram_seconds(
         "gateway_record_ack_seconds",

@@ -13,6 +13,9 @@ pub const OUTCOMES: [&str; 6] = ["stored", "rejected", "not_stored", "dead_lette
 /// Why a connection is not being read, in the order of [`Snapshot::paused`].
 pub const PAUSE_REASONS: [&str; 4] = ["queue", "lane", "memory", "answers"];
 
+/// How a repeated idempotency key was answered, in the order of [`Snapshot::retries_answered`].
+pub const RETRY_RESULTS: [&str; 3] = ["replayed", "joined", "conflict"];
+
 /// Places in [`Snapshot::records`].
 pub mod outcome {
     pub const STORED: usize = 0;
@@ -42,7 +45,7 @@ pub struct ListenerSnapshot {
     pub connections: u64,
     /// Taken since start.
     pub accepted: u64,
-    /// Closed right after being taken, for want of room.
+    /// Closed right after being taken: too many of their address, or a bad PROXY header.
     pub refused: u64,
     /// Failed accepts since start (descriptors exhausted, peer gone).
     pub accept_errors: u64,
@@ -83,6 +86,12 @@ pub struct Snapshot {
     pub records_lost: u64,
     /// Bytes that our kernel acknowledged and nobody read before the connection was closed at shutdown.
     pub unread_bytes: u64,
+
+    /// Requests answered with 429, and identities that lost a bucket before it was full.
+    pub rate_limited: u64,
+    pub rate_limit_crowded_out: u64,
+    /// Requests with an idempotency key that came before, in the order of [`RETRY_RESULTS`].
+    pub retries_answered: [u64; RETRY_RESULTS.len()],
 
     /// Accepted and without a receipt: everything from the door to the broker's answer.
     pub queue_records: u64,

@@ -1,9 +1,12 @@
 //! One connection: its stream, its session, and the bytes in between.
 
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 
 use super::desk::Desk;
+use super::prelude::Prelude;
 use super::stream::Stream;
+use crate::admission::Network;
 use crate::handoff::{PollEnd, Receipt};
 use crate::session::{
     AdminSession, AdminView, HttpSession, Intake, Now, OUT_BYTES_MAX, Progress, Stop, TcpSession,
@@ -106,10 +109,17 @@ pub struct Conn<S> {
     pub armed_us: u64,
     /// Our side is closed, and the peer's bytes are read away until it closes its own.
     pub lingers: bool,
+    /// Who speaks: the peer, or whom a trusted proxy named before the first byte.
+    pub client: SocketAddr,
+    /// Under whose name the door counts it.
+    pub counted: Option<Network>,
+    /// A PROXY header may come yet.
+    pub expects_proxy: bool,
 }
 
 impl<S: Stream> Conn<S> {
     pub fn new(stream: S, session: Session, generation: u16, now_us: u64) -> Self {
+        let client = stream.peer();
         Self {
             stream,
             session,
@@ -126,6 +136,9 @@ impl<S: Stream> Conn<S> {
             touched_us: now_us,
             armed_us: 0,
             lingers: false,
+            client,
+            counted: None,
+            expects_proxy: false,
         }
     }
 
@@ -153,16 +166,17 @@ impl<S: Stream> Conn<S> {
         let is_short = count < desk.read_area().len();
         self.ended = count == 0 || (tight && self.half_closed && is_short && !self.is_broken);
         let tail = self.partial.len();
-        let (consumed, stop) = {
-            desk.feed_staged(
-                &mut self.session,
-                start..start + tail + count,
-                self.ended,
-                (slot, self.generation),
-                end,
-                now,
-                &self.stream.peer(),
-            )
+        let staged = start..start + tail + count;
+        let (consumed, stop) = match self.pass_prelude(desk, staged.clone(), now) {
+            Prelude::Broken => return After::Gone,
+            Prelude::Incomplete => (0, None),
+            Prelude::Passed(bytes) => {
+                let address = (slot, self.generation);
+                let rest = staged.start + bytes..staged.end;
+                let (taken, stop) =
+                    desk.feed_staged(&mut self.session, rest, self.ended, address, end, now, self.client);
+                (bytes + taken, stop)
+            }
         };
         if tight {
             // What was not taken stays where it is: in the kernel.
@@ -191,9 +205,9 @@ impl<S: Stream> Conn<S> {
 
     /// Goes on with what was read before; reads nothing new.
     fn read_held(&mut self, slot: u32, desk: &mut Desk, end: &mut PollEnd, now: Now) -> After {
-        let peer = self.stream.peer();
+        let address = (slot, self.generation);
         let (consumed, stop) =
-            desk.feed(&mut self.session, &self.partial, self.ended, (slot, self.generation), end, now, &peer);
+            desk.feed(&mut self.session, &self.partial, self.ended, address, end, now, self.client);
         desk.release(&mut self.partial, consumed);
         self.has_work = stop.is_some();
         match stop {

@@ -1,12 +1,15 @@
 //! What all connections of the poll thread share while one of them has its turn: the staging area for a read,
 //! the store of incomplete messages, the pipeline, the room that is left.
 
-use std::fmt::Display;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::options::NetOptions;
+use crate::admission::Door;
+use crate::event::quoted;
 use crate::handoff::{LaneView, PollEnd, Room};
+use crate::metrics::Throttle;
 use crate::pipeline::{Pipeline, ValueFormat};
 use crate::session::{Intake, Now, Progress, Rejects, Stop, TcpOptions, Web};
 
@@ -17,6 +20,9 @@ const READ_BYTES: usize = 64 << 10;
 /// Small buffers kept for the next incomplete message, so that none is allocated on the steady path.
 const POOL_BUFFERS: usize = 256;
 const POOLED_BYTES: usize = 4 << 10;
+
+/// Why an address gets no further connection.
+pub const TOO_MANY: &str = "too many connections of this address";
 
 /// See the module's text.
 pub struct Desk {
@@ -35,6 +41,10 @@ pub struct Desk {
     /// By topic.
     pub max_record_bytes: Vec<usize>,
     pub web: Web,
+    pub door: Door,
+    /// Connections that were not let in: TCP, HTTP.
+    pub refused: [u64; 2],
+    refusals: Throttle,
 }
 
 impl Desk {
@@ -63,6 +73,17 @@ impl Desk {
             rejects: Rejects::new(excerpts),
             max_record_bytes: Vec::new(),
             web,
+            door: Door::new(&net.admission),
+            refused: [0; 2],
+            refusals: Throttle::new(1),
+        }
+    }
+
+    /// Counts a connection that is not let in, and says so now and then.
+    pub fn refuse(&mut self, peer: SocketAddr, is_http: bool, reason: &str, now: Now) {
+        self.refused[usize::from(is_http)] += 1;
+        if self.refusals.allow(0, now.us / 1000) {
+            log::warn!(target: "net", "connection.refused peer={peer} reason={}", quoted(&reason));
         }
     }
 
@@ -133,7 +154,7 @@ impl Desk {
         address: (u32, u16),
         end: &mut PollEnd,
         now: Now,
-        peer: &dyn Display,
+        peer: SocketAddr,
     ) -> (usize, Option<Stop>) {
         let stage = std::mem::take(&mut self.stage);
         let result = self.feed(session, &stage[range], eof, address, end, now, peer);
@@ -151,7 +172,7 @@ impl Desk {
         address: (u32, u16),
         end: &mut PollEnd,
         now: Now,
-        peer: &dyn Display,
+        peer: SocketAddr,
     ) -> (usize, Option<Stop>) {
         let mut consumed = 0;
         loop {
@@ -169,6 +190,7 @@ impl Desk {
                 web: &mut self.web,
                 component: session.component(),
                 peer,
+                door: &mut self.door,
             };
             let Progress { consumed: more, stop } =
                 session.receive(&input[consumed..], eof, address, &mut intake);

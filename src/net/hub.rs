@@ -142,7 +142,13 @@ impl<S: Stream> Hub<S> {
         });
         let conn = self.table.get(slot).expect("inserted above");
         match register(&mut conn.stream, slot, generation_given) {
-            Ok(()) => Ok(slot),
+            Ok(()) if conn.is_admin() => Ok(slot),
+            Ok(()) => {
+                let (peer, door) = (conn.client.ip(), &mut self.desk.door);
+                conn.expects_proxy = door.trusts(peer);
+                conn.counted = door.enter(peer);
+                Ok(slot)
+            }
             Err(error) => {
                 self.table.remove(slot);
                 Err(error)
@@ -219,6 +225,10 @@ impl<S: Stream> Hub<S> {
         if slot == HOST_SLOT {
             self.end.shared.hosts.settle(receipt);
             return;
+        }
+        #[cfg(feature = "http")]
+        if slot == crate::handoff::KEYED_SLOT {
+            return self.settle_keyed(receipt, now);
         }
         let Some(conn) = self.table.at(slot, receipt.to.generation) else {
             if receipt.outcome == crate::event::Outcome::NotStored {
@@ -457,6 +467,7 @@ impl<S: Stream> Hub<S> {
             session.release_body(&mut self.desk.web.body_room);
             self.https -= 1;
         }
+        self.desk.door.leave(conn.counted.take());
         if let Some(session) = conn.tcp() {
             self.desk.answers_room += session.stored_outside();
         }

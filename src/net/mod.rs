@@ -9,6 +9,7 @@ mod hub;
 mod listener;
 mod options;
 mod poller;
+mod prelude;
 mod stream;
 mod table;
 

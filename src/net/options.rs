@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use crate::admission::AdmissionOptions;
+
 /// Sockets and their limits. `None` for an address means that the listener is off; port 0 takes a free one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetOptions {
@@ -14,6 +16,8 @@ pub struct NetOptions {
     pub recv_buffer_bytes: usize,
     /// Bytes of incomplete messages held over all connections; beyond it they stay in the kernel.
     pub partial_bytes: usize,
+    /// Trusted proxies, rate limit, connections of one address.
+    pub admission: AdmissionOptions,
 }
 
 impl Default for NetOptions {
@@ -25,6 +29,7 @@ impl Default for NetOptions {
             max_connections: 16_384,
             recv_buffer_bytes: 256 << 10,
             partial_bytes: 16 << 20,
+            admission: AdmissionOptions::default(),
         }
     }
 }

@@ -272,6 +272,7 @@ impl Poller {
                     break;
                 };
                 match listener.accept(now.us) {
+                    Accepted::Connection(socket) if !self.hub.lets_in(socket.peer, is_http, now) => {}
                     Accepted::Connection(socket) => {
                         let registry = self.poll.registry();
                         let register = |socket: &mut Socket, slot, generation| {

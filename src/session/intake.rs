@@ -1,8 +1,10 @@
 //! What a session may use while it takes messages in: the open batch, the room left, the pipeline.
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 
 use super::http::Web;
+use crate::admission::Door;
 use crate::event::{Rejection, excerpt};
 use crate::handoff::{Batch, LaneView, Record, Room, Shape, Tally, Token, TopicId};
 use crate::metrics::Throttle;
@@ -104,7 +106,10 @@ pub struct Intake<'a> {
     pub max_record_bytes: &'a [usize],
     /// What an HTTP session needs beside.
     pub web: &'a mut Web,
-    pub peer: &'a dyn Display,
+    /// Who speaks: the peer, or whom a trusted proxy named before the first byte.
+    pub peer: SocketAddr,
+    /// Whom a listener lets do what.
+    pub door: &'a mut Door,
     /// Which listener's, for the log.
     pub component: &'static str,
 }
@@ -168,7 +173,7 @@ impl Intake<'_> {
     pub fn refuse(&mut self, rejection: Rejection, head: &[u8]) -> Taken {
         self.tally.accepted += 1;
         self.tally.rejected += 1;
-        self.rejects.note(rejection, head, self.peer, self.component, self.now);
+        self.rejects.note(rejection, head, &self.peer, self.component, self.now);
         Taken::Rejected(rejection)
     }
 }

@@ -12,11 +12,32 @@ use crate::handoff::Receipt;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpOptions;
 
+/// No key is ever kept.
+#[derive(Debug, Default)]
+pub struct Window {
+    pub counts: KeyCounts,
+}
+
+impl Window {
+    pub fn bytes(&self) -> usize {
+        0
+    }
+}
+
+/// None are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyCounts {
+    pub replayed: u64,
+    pub joined: u64,
+    pub conflicts: u64,
+}
+
 /// Nothing to share.
 #[derive(Debug, Default)]
 pub struct Web {
     pub body_room: usize,
     pub retry_after: u32,
+    pub window: Window,
 }
 
 /// There is none.

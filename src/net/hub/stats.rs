@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::{Hub, Wait};
 use crate::net::stream::Stream;
+use crate::session::KeyCounts;
 
 /// What the connections look like, for metrics and the state dump.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,6 +25,12 @@ pub struct HubStats {
     pub health_accepted: u64,
     pub http_accepted: u64,
     pub accept_errors: u64,
+    /// Connections that were not let in: TCP, HTTP.
+    pub refused: [u64; 2],
+    /// Requests that found no token, and identities that lost a bucket before it was full.
+    pub rate_limited: u64,
+    pub crowded_out: u64,
+    pub keys: KeyCounts,
     pub loop_turns: u64,
     /// Paused connections by name, at most [`HubStats::MAX_NAMED`] of them (G7).
     pub paused: Vec<(SocketAddr, &'static str)>,
@@ -48,9 +55,13 @@ impl<S: Stream> Hub<S> {
             http_connections: self.https,
             health_connections: self.admins,
             paused_seconds: self.paused_us as f64 / 1e6,
-            held_bytes: self.desk.partial_held(),
+            held_bytes: self.desk.partial_held() + self.desk.web.window.bytes(),
             rejects: self.desk.rejects.by_reason(),
             unread_bytes: self.unread_bytes,
+            refused: self.desk.refused,
+            rate_limited: self.desk.door.limited(),
+            crowded_out: self.desk.door.crowded_out(),
+            keys: self.desk.web.window.counts,
             ..HubStats::default()
         };
         for (_, conn) in self.table.iter() {
@@ -66,7 +77,7 @@ impl<S: Stream> Hub<S> {
                 _ => stats.paused_answers += 1,
             }
             if stats.paused.len() < HubStats::MAX_NAMED {
-                stats.paused.push((conn.stream.peer(), reason));
+                stats.paused.push((conn.client, reason));
             }
         }
         stats

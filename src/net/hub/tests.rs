@@ -23,6 +23,8 @@ struct Wire {
     got: Vec<u8>,
     /// Bytes that the peer's side still takes.
     takes: usize,
+    /// 127.0.0.1 unless said otherwise.
+    from: Option<SocketAddr>,
 }
 
 /// A stream whose peer is the test.
@@ -85,7 +87,7 @@ impl Stream for Peer {
     }
 
     fn peer(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], 1))
+        self.0.borrow().from.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 1)))
     }
 }
 
@@ -118,14 +120,17 @@ struct World {
 
 impl World {
     fn new(max_records: usize, partial_bytes: usize) -> Self {
+        Self::with(max_records, &NetOptions { partial_bytes, ..NetOptions::default() }, Arc::default())
+    }
+
+    fn with(max_records: usize, net: &NetOptions, http: Arc<HttpOptions>) -> Self {
         let shared = Shared::new(BufferOptions { max_records, max_bytes: 16 << 20 });
         let (poll, kafka) = crossing(&shared, Default::default(), Default::default());
-        let net = NetOptions { partial_bytes, ..NetOptions::default() };
         let hub = Hub::new(
-            &net,
+            net,
             &TcpOptions::default(),
-            Arc::default(),
-            Web::default(),
+            http.clone(),
+            Web::new(&http, max_records, [7; 32]),
             ValueFormat::default(),
             None,
             true,
@@ -317,3 +322,6 @@ fn the_longest_silent_admin_connection_makes_room() {
     );
     assert_eq!(world.hub.admin_connections(), 2);
 }
+
+#[path = "web_tests.rs"]
+mod web_tests;

@@ -4,8 +4,12 @@
 //! Owns nothing; part of the hub.
 
 use std::cmp::Reverse;
+use std::net::SocketAddr;
 
 use super::{After, Conn, Hub, Session, Stop, TURN_READS, TURN_RECORDS, Wait};
+#[cfg(feature = "http")]
+use crate::handoff::Receipt;
+use crate::net::desk::TOO_MANY;
 use crate::net::stream::Stream;
 use crate::session::{AdminView, HttpSession, Now, RETRY_AFTER_STUCK};
 
@@ -30,6 +34,15 @@ impl<S: Stream> Hub<S> {
         let (measured_us, before) = std::mem::replace(&mut self.measured, (now_us, budget.ended()));
         let (ended, elapsed_us) = (self.measured.1 - before, now_us.saturating_sub(measured_us));
         self.desk.web.retry_after = retry_after(budget.records(), ended, elapsed_us);
+    }
+
+    /// Whether a new peer is let in; one that is not is counted.
+    pub fn lets_in(&mut self, peer: SocketAddr, is_http: bool, now: Now) -> bool {
+        let has_place = self.desk.door.has_place(peer.ip());
+        if !has_place {
+            self.desk.refuse(peer, is_http, TOO_MANY, now);
+        }
+        has_place
     }
 
     /// Takes a new HTTP peer in; `register` gets the stream and the token for its events, and may refuse.
@@ -165,6 +178,26 @@ impl<S: Stream> Hub<S> {
                     self.arm(slot, now);
                 }
             }
+        }
+    }
+
+    /// A record of a request with an idempotency key has ended: whoever waits for the whole request hears of it.
+    #[cfg(feature = "http")]
+    pub(super) fn settle_keyed(&mut self, receipt: &Receipt, now: Now) {
+        let window = &mut self.desk.web.window;
+        let Some(settled) = window.settle(receipt.to, receipt.outcome, receipt.cause, now.us) else { return };
+        self.end.shared.latency.record_n(settled.latency_us, 1);
+        let Some(ended) = settled.ended else { return };
+        let mut is_first = true;
+        for waiter in &ended.waiters {
+            let Some(conn) = self.table.at(waiter.slot, waiter.generation) else { continue };
+            let Some(session) = conn.http() else { continue };
+            session.share(&ended, is_first, now.us);
+            is_first = false;
+            self.dirty.push(waiter.slot);
+        }
+        if is_first {
+            self.end.shared.ledger.lose(ended.not_stored);
         }
     }
 

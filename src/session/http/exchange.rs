@@ -39,7 +39,7 @@ pub(super) struct Manner {
 }
 
 /// A request's events, and when its sender has waited long enough.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Taken {
     pub route: Route,
     pub manner: Manner,
@@ -52,18 +52,35 @@ pub(super) struct Taken {
     pub first: u64,
     pub accepted_us: u64,
     pub deadline_us: u64,
+    /// It asked to be told of delivery.
+    pub waits: bool,
+    /// The outcome that it waits for in the idempotency window, instead of receipts of its own.
+    pub serial: Option<u64>,
+    /// Another one is told the same, and counts what is not stored.
+    pub is_echo: bool,
 }
 
 impl Taken {
     /// Notes the end of one item; false if it was not open.
     pub fn settle(&mut self, number: u64, outcome: Outcome, cause: Cause) -> bool {
         let index = number.wrapping_sub(self.first) as usize;
+        if self.serial.is_some() {
+            return false;
+        }
         let Some(item) = self.items.get_mut(index).filter(|item| item.fate == Fate::Open) else {
             return false;
         };
         item.fate = Fate::Ended { outcome, cause };
         self.open -= 1;
         true
+    }
+
+    /// Nobody waits: what is in the buffer counts as accepted.
+    pub fn queue(&mut self) {
+        for item in self.items.iter_mut().filter(|item| item.fate == Fate::Open) {
+            item.fate = Fate::Queued;
+        }
+        self.open = 0;
     }
 
     /// The sender waits no longer.
@@ -76,6 +93,9 @@ impl Taken {
 
     /// Events that are not stored, of which this answer is to tell.
     pub fn not_stored(&self) -> u64 {
+        if self.is_echo {
+            return 0;
+        }
         let is_lost = |item: &&Item| matches!(item.fate, Fate::Ended { outcome: Outcome::NotStored, .. });
         self.items.iter().filter(is_lost).count() as u64
     }

@@ -1,5 +1,6 @@
 //! Events on their way into the open batch, and what HTTP sessions share while they take them in.
 
+use super::idempotency::Window;
 use super::options::HttpOptions;
 use crate::event::Rejection;
 use crate::handoff::{Shape, Token, TopicId};
@@ -21,6 +22,8 @@ pub struct Web {
     pub retry_after: u32,
     /// What the buffer holds when it is full.
     pub max_records: usize,
+    /// Requests with an `Idempotency-Key`.
+    pub window: Window,
 }
 
 impl Default for Web {
@@ -40,6 +43,7 @@ impl Web {
             moment: (0, Moment::new(0)),
             retry_after: RETRY_AFTER_STUCK,
             max_records,
+            window: Window::new(&options.idempotency),
         }
     }
 

@@ -9,13 +9,17 @@
 
 mod answer;
 mod exchange;
+mod gate;
+mod idempotency;
 mod intake;
+mod keyed;
 mod options;
 mod request;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+pub use idempotency::{Ended, IdempotencyOptions, KeyCounts, Settled, Waiter, Window};
 pub use intake::{EventRefusal, Web};
 pub use options::{Ack, HttpOptions, RouteOptions};
 pub use request::Page;
@@ -28,6 +32,7 @@ use crate::pipeline::events::{self, Circumstances, IdempotencyKey, Route};
 use crate::wire::http1::{self, Chunked, Coding, Fault, Framing, HEADERS_MAX, HeaderSlots, Limits, Parsed};
 use answer::Problem;
 use exchange::{Fate, Item, Manner, Taken};
+use keyed::Recalled;
 use request::{Asked, Post, Refusal};
 
 /// Answers of one connection that may wait at a time: for delivery, or behind one that does.
@@ -244,6 +249,12 @@ impl HttpSession {
             }
         };
         post.manner = manner;
+        post.client = gate::client(&head, intake);
+        if let Err(seconds) = intake.door.allow(post.client, intake.now.us) {
+            let manner = self.send_away(head.framing, head.expect_continue, manner);
+            self.refuse_rate(seconds, manner);
+            return (length, true);
+        }
         if let Some(problem) = self.door(&head.framing, intake) {
             let manner = self.send_away(head.framing, head.expect_continue, manner);
             self.refuse(problem, manner, &[]);
@@ -441,19 +452,27 @@ impl HttpSession {
             return self.refuse(Problem::of(413, "too_many_events", detail), post.manner, &[]);
         }
         let (is_batch, waits) = (items.is_batch(), post.ack == Ack::Delivered);
-        // The door was open when the head came: others may have used the room up since.
-        let fits = items.len() <= intake.room.records && intake.room.is_open();
         let first = self.next;
         let mut taken = Taken {
             route: post.route,
             manner: post.manner,
             is_batch,
-            items: Vec::with_capacity(items.len()),
+            items: Vec::new(),
             open: 0,
             first,
             accepted_us: intake.now.us,
             deadline_us: intake.now.us + post.timeout_us,
+            waits,
+            serial: None,
+            is_echo: false,
         };
+        let (ticket, fits) = match self.recall(post, body, items.len(), &taken, address, intake) {
+            Recalled::Answered => return,
+            Recalled::NoRoom => (None, false),
+            // The door was open when the head came: others may have used the room up since.
+            Recalled::New(ticket) => (ticket, items.len() <= intake.room.records && intake.room.is_open()),
+        };
+        taken.items.reserve_exact(items.len());
         let rules = &options.rules;
         let patience =
             if waits { (post.timeout_us / PATIENCE_US).clamp(1, u64::from(u16::MAX)) as u16 } else { 0 };
@@ -462,19 +481,23 @@ impl HttpSession {
         }
         let moment = intake.web.moment(intake.now);
         let idempotency_key = post.idempotency_key.as_deref().and_then(|key| IdempotencyKey::new(key).ok());
+        let identity = idempotency_key.map_or_else(String::new, |_| post.client.to_string());
         for (index, span) in items.spans().iter().enumerate() {
             if !fits {
                 taken.items.push(Item { event_id: None, fate: Fate::NoRoom });
                 continue;
             }
             let sequence = ((first + index as u64) % Address::SEQUENCE_MODULUS) as u32;
-            let token = match waits {
-                true => Token::peer(Address { slot: address.0, generation: address.1, sequence }),
-                false => Token::nobody(intake.now.us),
+            let token = match ticket {
+                Some(ticket) => Token::peer(intake.web.window.address(ticket, index)),
+                None if waits => Token::peer(Address { slot: address.0, generation: address.1, sequence }),
+                None => Token::nobody(intake.now.us),
             };
+            let follows = waits || ticket.is_some();
             let circumstances = Circumstances {
                 index: is_batch.then_some(index as u32),
                 idempotency_key,
+                identity: &identity,
                 traceparent: post.traceparent.as_deref(),
                 tracestate: post.tracestate.as_deref(),
                 content_type: post.content_type.as_deref(),
@@ -487,13 +510,16 @@ impl HttpSession {
             });
             taken.items.push(match result {
                 Ok(event_id) => {
-                    taken.open += usize::from(waits);
-                    let fate = if waits { Fate::Open } else { Fate::Queued };
+                    taken.open += usize::from(follows);
+                    let fate = if follows { Fate::Open } else { Fate::Queued };
                     Item { event_id: Some(event_id), fate }
                 }
                 Err(EventRefusal::Fault(fault)) => Item { event_id: None, fate: Fate::Refused(fault) },
                 Err(EventRefusal::LaneFull) => Item { event_id: None, fate: Fate::NoRoom },
             });
+        }
+        if let Some(ticket) = ticket {
+            return self.follow(ticket, taken, address, intake);
         }
         if waits {
             self.next = first + taken.items.len() as u64;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::intake::{EVENTS_TOPIC, PLAYER_EVENTS_TOPIC};
+use super::idempotency::IdempotencyOptions;
 use crate::handoff::TopicId;
 use crate::pipeline::events::EventRules;
 
@@ -41,6 +42,8 @@ pub struct HttpOptions {
     pub body_timeout: Duration,
     /// A connection without a request is closed after so long.
     pub idle_timeout: Duration,
+    /// Requests with an `Idempotency-Key`.
+    pub idempotency: IdempotencyOptions,
     /// `POST /events` (S3).
     pub events: RouteOptions,
     /// `POST /api/v1/events` (S4).
@@ -55,6 +58,7 @@ impl Default for HttpOptions {
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(75),
+            idempotency: IdempotencyOptions::default(),
             events: RouteOptions {
                 topic: EVENTS_TOPIC,
                 ack: Ack::Queued,

@@ -1,5 +1,6 @@
 //! What a request's head asks for: the route, when to answer, how the body is to be read.
 
+use crate::admission::Network;
 use crate::event::headers;
 use crate::pipeline::events::{self, BodyKind, EventFault, IdempotencyKey, Route};
 use crate::wire::http1::{self, Coding, Fault, Head, Method};
@@ -30,6 +31,8 @@ pub(super) enum Asked {
 pub(super) struct Post {
     pub route: Route,
     pub manner: Manner,
+    /// Whom it is held against; known once the head is read.
+    pub client: Network,
     pub ack: Ack,
     /// Time that the sender waits for delivery, in microseconds.
     pub timeout_us: u64,
@@ -133,6 +136,7 @@ fn post(head: &Head<'_>, route: Route, options: &RouteOptions) -> Result<Post, R
     Ok(Post {
         route,
         manner: Manner { keep_alive: head.keep_alive, head_only: false, http10: head.http10 },
+        client: Network::V4(0),
         ack,
         timeout_us,
         kind,

@@ -1,6 +1,7 @@
 //! HTTP sessions without a socket: bytes, receipts and time are arguments.
 
 use super::*;
+use crate::admission::{AdmissionOptions, Door};
 use crate::event::Outcome;
 use crate::handoff::{Batch, Cause, LaneView, Room, Tally, Target};
 use crate::pipeline::{Pipeline, ValueFormat};
@@ -17,6 +18,7 @@ struct World {
     lanes: LaneView,
     pipeline: Pipeline,
     rejects: Rejects,
+    door: Door,
     web: Web,
     now_us: u64,
 }
@@ -34,6 +36,7 @@ impl World {
             lanes: LaneView::default(),
             pipeline: Pipeline::new(ValueFormat::default()),
             rejects: Rejects::new(false),
+            door: Door::new(&AdmissionOptions::default()),
             now_us: 1_000_000,
         }
     }
@@ -61,7 +64,8 @@ impl World {
             now,
             max_record_bytes: &[],
             web: &mut self.web,
-            peer: &"test",
+            peer: ([127, 0, 0, 1], 1).into(),
+            door: &mut self.door,
             component: "http",
         };
         let progress = peer.session.receive(&peer.kept, eof, (3, 5), &mut intake);

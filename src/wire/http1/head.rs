@@ -63,7 +63,7 @@ impl<'i> Head<'i> {
     }
 
     /// All header lines in their order.
-    pub fn headers(&self) -> impl Iterator<Item = (&'i str, &'i [u8])> + use<'i> {
+    pub fn headers(&self) -> impl DoubleEndedIterator<Item = (&'i str, &'i [u8])> + use<'i> {
         self.headers.iter().map(|header| (header.name, header.value))
     }
 }
