@@ -126,8 +126,9 @@ fn value(kind: Kind) -> String {
         Kind::BytesOrOff { min } => format!("size from {}, or `off`", size_text(min)),
         Kind::Output => "`stderr`, `stdout` or a file".into(),
         Kind::Name => "name".into(),
+        Kind::Folder => "path, or `off`".into(),
         Kind::UrlPath => "path".into(),
         Kind::Passthrough => "any".into(),
-        Kind::Topic => expected(kind),
+        Kind::Topic | Kind::TopicOrOff => expected(kind),
     }
 }

@@ -18,26 +18,12 @@ use slab::Slab;
 
 use super::errors::Persistence;
 use super::producer::{Outgoing, Partition, Producer};
+pub use super::report::{Delivery, Event};
 use crate::event::headers;
 use crate::handoff::{TOPICS_MAX, Token, TopicId, accounted_bytes, lock};
 
 /// Delivery reports taken out of one event at a time.
 const REPORTS_A_CALL: usize = 1024;
-
-/// One record's end, as the client library tells it.
-#[derive(Clone, Copy, Debug)]
-pub struct Delivery<'a> {
-    pub token: Token,
-    pub topic: TopicId,
-    /// What it counted for in the buffer.
-    pub accounted_bytes: usize,
-    pub code: Code,
-    pub persistence: Persistence,
-    /// Negative when the record never got a partition.
-    pub partition: i32,
-    pub key: &'a [u8],
-    pub value_len: usize,
-}
 
 /// Marks an opaque that is a place among the carried, which no token of nobody's looks like (a moment in microseconds)
 /// and no token of a peer's (its highest bit).
@@ -64,11 +50,11 @@ impl<'a> Deliveries<'a> {
             // SAFETY: this type is only made in `show_deliveries`, from pointers that librdkafka has just
             // written and that live, with their keys, as long as the event: longer than 'a.
             let (message, status) = unsafe { (&**message, sys::rd_kafka_message_status(*message)) };
-            let key = match message.key.is_null() {
-                true => &[][..],
-                // SAFETY: a key that is not null has `key_len` bytes, alive as said above.
-                false => unsafe { std::slice::from_raw_parts(message.key.cast::<u8>(), message.key_len) },
-            };
+            // SAFETY: a pointer that is not null has as many bytes behind it as its length says, alive as said above.
+            let bytes =
+                |start: *mut c_void, len| unsafe { std::slice::from_raw_parts(start.cast::<u8>(), len) };
+            let key = (!message.key.is_null()).then(|| bytes(message.key, message.key_len));
+            let value = if message.payload.is_null() { &[][..] } else { bytes(message.payload, message.len) };
             let bits = message._private as usize as u64;
             let (token, headers_len) = match bits & (1 << 63 | CARRIED) {
                 CARRIED => match carried.borrow_mut().try_remove((bits & !CARRIED) as usize) {
@@ -82,31 +68,19 @@ impl<'a> Deliveries<'a> {
             Delivery {
                 token,
                 topic: TopicId(topic as u8),
-                accounted_bytes: accounted_bytes(key.len() + message.len, headers_len),
+                accounted_bytes: accounted_bytes(key.map_or(0, <[u8]>::len) + message.len, headers_len),
                 code: message.err,
                 persistence: Persistence::from(status),
                 partition: message.partition,
                 key,
-                value_len: message.len,
+                value,
+                headers: match headers_len > 0 && message.err != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    true => headers_of(message),
+                    false => Vec::new(),
+                },
             }
         })
     }
-}
-
-/// What the main queue holds.
-pub enum Event<'a> {
-    Deliveries(Deliveries<'a>),
-    Statistics(&'a str),
-    /// An error that concerns the client, not one record. `fatal`: the producer can never produce again.
-    Error {
-        code: Code,
-        reason: &'a str,
-        fatal: bool,
-    },
-    Log {
-        level: i32,
-        text: &'a str,
-    },
 }
 
 /// A counted reference to a client's main queue; only good for waking whoever sleeps in it.
@@ -491,6 +465,29 @@ impl Drop for Native {
             unsafe { sys::rd_kafka_topic_destroy(*topic) };
         }
     }
+}
+
+/// A reported record's headers, as `event::headers` writes them.
+fn headers_of(message: &sys::rd_kafka_message_t) -> Vec<u8> {
+    let (mut list, mut out) = (ptr::null_mut(), Vec::new());
+    // SAFETY: the message is alive as long as its reference; the list, if there is one, stays the message's.
+    let code = unsafe { sys::rd_kafka_message_headers(message, &mut list) };
+    for index in 0.. {
+        let (mut name, mut value, mut len) = (ptr::null::<c_char>(), ptr::null::<c_void>(), 0);
+        // SAFETY: the list was set by the successful call above; the three places outlive the call.
+        let is_there = code == Code::RD_KAFKA_RESP_ERR_NO_ERROR
+            && unsafe { sys::rd_kafka_header_get_all(list, index, &mut name, &mut value, &mut len) } == code;
+        if !is_there {
+            break;
+        }
+        // SAFETY: set by the successful call; name and value live as long as the list.
+        let (name, value) = unsafe {
+            let value = if value.is_null() { &[][..] } else { std::slice::from_raw_parts(value.cast(), len) };
+            (text_of(name), value)
+        };
+        headers::push(&mut out, &name, value);
+    }
+    out
 }
 
 /// # Safety

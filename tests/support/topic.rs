@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Headers as _;
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
 use super::{PATIENCE, eventually_some};
@@ -14,6 +15,8 @@ pub struct Record {
     pub offset: i64,
     pub key: Vec<u8>,
     pub value: Vec<u8>,
+    /// Names and values, in order.
+    pub headers: Vec<(String, Vec<u8>)>,
 }
 
 /// The end offset of each partition, by partition.
@@ -53,6 +56,12 @@ pub fn read_all(bootstrap: &str, topic: &str) -> Vec<Record> {
             offset: message.offset(),
             key: message.key().unwrap_or_default().to_vec(),
             value: message.payload().unwrap_or_default().to_vec(),
+            headers: message.headers().map_or_else(Vec::new, |headers| {
+                let own = |header: rdkafka::message::Header<'_, &[u8]>| {
+                    (header.key.to_owned(), header.value.unwrap_or_default().to_vec())
+                };
+                headers.iter().map(own).collect()
+            }),
         });
     }
     records.sort_by_key(|record| (record.partition, record.offset));
