@@ -9,9 +9,10 @@ use std::path::Path;
 use gateway::{End, cluster, outcome, stop};
 use support::{Broker, PATIENCE, Record, Sluice, command, eventually, read_all};
 
-const EVENT: &str = r#"{"event_id":"e-1","event_type":"level_up","player_id":"p-1","game_id":"g"}"#;
+const ID: &str = "0b6f6a52-2a39-4b7c-9a5b-0d5f3c1e8a11";
+const EVENT: &str = r#"{"event_id":"0b6f6a52-2a39-4b7c-9a5b-0d5f3c1e8a11","event_type":"level_up","player_id":"p-1","game_id":"g","timestamp":"2024-01-01T00:00:00Z"}"#;
 
-/// A gateway that takes events over HTTP, in front of `broker`.
+/// A gateway that takes events over HTTP, in front of `broker`, and has found all its topics.
 fn serving(broker: &Broker, env: &[(&str, &str)]) -> Sluice {
     let own = [
         ("KAFKA_BOOTSTRAP_SERVERS", broker.bootstrap()),
@@ -20,6 +21,12 @@ fn serving(broker: &Broker, env: &[(&str, &str)]) -> Sluice {
     ];
     let sluice = Sluice::start(&[&own, env].concat());
     sluice.await_ready();
+    let has_letters = !env.contains(&("KAFKA_DLQ_TOPIC", "off"));
+    let partitions = f64::from(gateway::PARTITIONS + if has_letters { 6 } else { 4 });
+    eventually(PATIENCE, "all topics have their leaders", || {
+        let metrics = sluice.metrics();
+        metrics["gateway_kafka_partitions"] == partitions && metrics["gateway_kafka_lanes_held"] == 0.0
+    });
     sluice
 }
 
@@ -60,6 +67,7 @@ fn headers(record: &Record) -> Vec<(&str, &str)> {
 fn letters(dir: &Path, arguments: &[&str]) -> (i32, String) {
     let dir = dir.to_str().unwrap();
     let output = command(&[&["dead-letters"], arguments, &["--dir", dir]].concat(), &[]).output().unwrap();
+    eprint!("{}", String::from_utf8_lossy(&output.stderr)); // shown if the test fails
     (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
 }
 
@@ -82,7 +90,7 @@ fn a_refused_event_goes_to_the_topic_of_dead_letters() {
         let letters = read_all(broker.bootstrap(), "events-dlq");
         let [letter] = &letters[..] else { panic!("{letters:?}") };
         assert_eq!(letter.key, stored.key);
-        assert!(String::from_utf8_lossy(&letter.value).contains("\"e-1\""));
+        assert!(String::from_utf8_lossy(&letter.value).contains(ID));
         let (own, added) = (headers(&stored), headers(letter));
         assert!(added.starts_with(&own) && !own.is_empty(), "{added:?}");
         let of = |name| added.iter().find(|(known, _)| *known == name).unwrap().1;
@@ -121,10 +129,10 @@ fn what_the_topic_refuses_is_in_the_file_and_can_be_sent_again() {
     let (code, list) = letters(&dir, &["list"]);
     let fields: Vec<&str> = list.trim_end().split('\t').collect();
     assert_eq!((code, fields.len()), (0, 6), "{list}");
-    assert_eq!((fields[0], &fields[2..5]), ("1", &["player.events.raw", "MSG_SIZE_TOO_LARGE", "e-1"][..]));
+    assert_eq!((fields[0], &fields[2..5]), ("1", &["player.events.raw", "MSG_SIZE_TOO_LARGE", ID][..]));
     let (code, shown) = letters(&dir, &["show", "1", "--json"]);
     let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
-    assert!(code == 0 && shown["value"].as_str().unwrap().contains("\"e-1\""), "{shown}");
+    assert!(code == 0 && shown["value"].as_str().unwrap().contains(ID), "{shown}");
     assert_eq!(letters(&dir, &["show", "2"]).0, 1);
 
     // The gateway still holds the file: what was sent is marked, and not sent twice.
@@ -136,7 +144,7 @@ fn what_the_topic_refuses_is_in_the_file_and_can_be_sent_again() {
     let records = read_all(broker.bootstrap(), "player.events.raw");
     let [record] = &records[..] else { panic!("{records:?}") };
     assert!(headers(record).iter().all(|(name, _)| !name.starts_with("dlq.")), "{record:?}");
-    assert!(headers(record).contains(&("event_id", "e-1")));
+    assert!(headers(record).contains(&("event_id", ID)));
 
     assert_ended(&stop(sluice), 0, [0, 0, 0, 1, 0]);
     assert_eq!(letters(&dir, &resend).0, 0);
@@ -157,7 +165,7 @@ fn what_fits_nowhere_is_named() {
         broker.command("refuse produce MSG_SIZE_TOO_LARGE 1");
         send(&sluice);
         let line = sluice.await_log("event.lost");
-        let fields = ["id=\"e-1\"", "key=\"", "topic=player.events.raw", "code=MSG_SIZE_TOO_LARGE"];
+        let fields = [ID, "key=\"", "topic=player.events.raw", "code=MSG_SIZE_TOO_LARGE"];
         assert!(fields.iter().all(|field| line.contains(field)), "{line}");
         send(&sluice);
         await_outcome(&sluice, "stored", 1);

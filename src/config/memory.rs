@@ -152,13 +152,13 @@ fn client(kafka: &KafkaOptions, buffer_bytes: u64) -> Part {
 
 /// Dead letters keep their place in the buffer and are longer than their records; the file's thread has copies.
 fn letters(options: &GatewayOptions) -> Part {
-    let grown = wide(options.buffer.max_records).saturating_mul(wide(kafka::letters::GROWTH_BYTES));
+    let name = options.kafka.topics.iter().map(|(_, name)| name.len()).max().unwrap_or(0);
+    let growth = wide(kafka::letters::GROWTH_BYTES + name);
+    let grown = wide(options.buffer.max_records).saturating_mul(growth);
     let copies = if options.kafka.letters.dir.is_some() { wide(options.buffer.max_bytes) } else { 0 };
     let is_there = !options.kafka.letters.sources.is_empty();
-    let how = format!(
-        "BUFFER_MAX_MSGS x {} for their headers, and copies for DEAD_LETTER_DIR {copies}",
-        kafka::letters::GROWTH_BYTES
-    );
+    let how =
+        format!("BUFFER_MAX_MSGS x {growth} for their headers, and copies for DEAD_LETTER_DIR {copies}");
     Part { name: "dead letters", bytes: if is_there { grown.saturating_add(copies) } else { 0 }, how }
 }
 
@@ -204,9 +204,9 @@ mod tests {
         assert_eq!(bytes(&options, "embedded broker"), Some(12 * (5 << 20)));
         assert_eq!(bytes(&options, "dead letters"), Some(0));
         options.kafka.letters.sources = vec![handoff::TopicId(1)];
-        assert_eq!(bytes(&options, "dead letters"), Some(9_000_000));
+        assert_eq!(bytes(&options, "dead letters"), Some(4_630_000));
         options.kafka.letters.dir = Some("letters".into());
-        assert_eq!(bytes(&options, "dead letters"), Some(12_000_000));
+        assert_eq!(bytes(&options, "dead letters"), Some(7_630_000));
         assert_eq!(kernel_buffers(&options).bytes, 10 * (256 << 10));
     }
 

@@ -22,9 +22,9 @@ use crate::letters::{self, Done, Job, Letter, Piece, Writer};
 /// How a log line names the outcome of a record that goes on as a dead letter: its end follows.
 pub const PENDING: &str = "dead_letter";
 
-/// Bytes that a record grows by as a dead letter at most: six headers, the topic's name among them, and what headers
-/// cost the client library.
-pub const GROWTH_BYTES: usize = 900;
+/// Bytes that a record grows by as a dead letter at most, beside its topic's name: six headers, and what headers cost
+/// the client library.
+pub const GROWTH_BYTES: usize = 450;
 
 /// The disk has taken no letter for so long: it hangs, in microseconds.
 const STUCK_US: u64 = 5_000_000;
@@ -173,7 +173,7 @@ impl Letters {
         }
         if outcome == Outcome::Unknown && !(is_letter && self.writer.is_some()) {
             // It may be stored: a second copy would be another event.
-            self.name("event.unknown", failed, cause.code());
+            self.name(failed, cause.code(), false);
             return Taken::Not;
         }
         self.parts.clear();
@@ -217,18 +217,34 @@ impl Letters {
     /// Sends letters on their way and books those that have arrived. `is_ending`: the topic is closed.
     pub fn post(&mut self, accounts: &mut Accounts, lanes: &mut Lanes, is_ending: bool, now_us: u64) {
         self.book_written(accounts, now_us);
-        for (waiting, may_use_topic) in
-            [(std::mem::take(&mut self.fresh), !is_ending), (std::mem::take(&mut self.tried), false)]
-        {
-            for entry in waiting.iter() {
-                let way = self.way(lanes, may_use_topic, now_us);
-                match way {
-                    Way::Topic => lanes.keep(entry),
-                    Way::File => self.write(accounts, entry, now_us),
-                    Way::Nowhere => self.lose(accounts, &entry),
-                }
+        let fresh = std::mem::take(&mut self.fresh);
+        self.fresh = self.send(fresh, accounts, lanes, !is_ending, now_us);
+        let tried = std::mem::take(&mut self.tried);
+        self.tried = self.send(tried, accounts, lanes, false, now_us);
+    }
+
+    /// Gives letters a way, oldest first; those that have to wait for the writer.
+    fn send(
+        &mut self,
+        mut waiting: Held,
+        accounts: &mut Accounts,
+        lanes: &mut Lanes,
+        may_use_topic: bool,
+        now_us: u64,
+    ) -> Held {
+        let mut sent = 0;
+        for entry in waiting.iter() {
+            match self.way(lanes, may_use_topic, now_us) {
+                Way::Topic => lanes.keep(entry),
+                // It has its hands full.
+                Way::File if self.writing >= letters::JOBS => break,
+                Way::File => self.write(accounts, entry, now_us),
+                Way::Nowhere => self.lose(accounts, &entry),
             }
+            sent += 1;
         }
+        waiting.drop_front(sent);
+        waiting
     }
 
     fn way(&self, lanes: &Lanes, may_use_topic: bool, now_us: u64) -> Way {
@@ -252,10 +268,6 @@ impl Letters {
 
     fn write(&mut self, accounts: &mut Accounts, entry: Entry<'_>, now_us: u64) {
         let Some(writer) = &self.writer else { return self.lose(accounts, &entry) };
-        if self.writing >= letters::JOBS {
-            // The thread has its hands full: it waits here, where it counts as before.
-            return self.tried.push(entry);
-        }
         let record = entry.outgoing();
         let (key, value, headers) = (record.key, record.value, record.headers);
         let mut letter = Vec::new();
@@ -307,7 +319,7 @@ impl Letters {
 
     fn lose(&self, accounts: &mut Accounts, entry: &Entry<'_>) {
         let failed = Failed::waiting(entry, Stage::Wait);
-        self.name("event.lost", &failed, "NO_DEAD_LETTER");
+        self.name(&failed, "NO_DEAD_LETTER", true);
         accounts.note(entry.token, entry.shape.accounted_bytes(), Outcome::NotStored, Cause::DeadlinePassed);
     }
 
@@ -317,20 +329,27 @@ impl Letters {
             let (token, accounted_bytes) = (job.token, job.accounted_bytes);
             let stage = Stage::Wait;
             let failed = Failed { token, topic: DEAD_LETTERS, accounted_bytes, key, value, headers, stage };
-            self.name("event.lost", &failed, "NO_DEAD_LETTER");
+            self.name(&failed, "NO_DEAD_LETTER", true);
         }
         accounts.note(job.token, job.accounted_bytes, Outcome::NotStored, Cause::DeadlinePassed);
     }
 
     /// One line for each: a sender that was told "taken" can find its event by it.
-    fn name(&self, what: &str, failed: &Failed<'_>, code: &str) {
+    fn name(&self, failed: &Failed<'_>, code: &str, is_lost: bool) {
         let find = |name| headers::iter(failed.headers).find(|(known, _)| *known == name);
-        let code = find("dlq.code").map_or(code.as_bytes(), |(_, code)| code);
-        let topic =
-            find("dlq.source_topic").map_or(self.topics.name(failed.topic).as_bytes(), |(_, name)| name);
+        let own = (code.as_bytes(), self.topics.name(failed.topic).as_bytes());
+        let code = find("dlq.code").map_or(own.0, |(_, code)| code);
+        let topic = find("dlq.source_topic").map_or(own.1, |(_, name)| name);
         let (id, key) = (id_of(failed.headers, failed.value), failed.key.unwrap_or_default());
         let (id, key, code, topic) = (excerpt(&id), excerpt(key), excerpt(code), excerpt(topic));
-        log::error!(target: "kafka", "{what} id=\"{id}\" key=\"{key}\" topic={topic} code={code}");
+        match is_lost {
+            true => {
+                log::error!(target: "kafka", "event.lost id=\"{id}\" key=\"{key}\" topic={topic} code={code}");
+            }
+            false => {
+                log::error!(target: "kafka", "event.unknown id=\"{id}\" key=\"{key}\" topic={topic} code={code}");
+            }
+        }
     }
 }
 

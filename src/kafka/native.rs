@@ -65,6 +65,7 @@ impl<'a> Deliveries<'a> {
             };
             // One of few: the handle that the record was given with.
             let topic = topics.iter().position(|topic| ptr::eq(*topic, message.rkt)).unwrap_or(0);
+            let has_failed = message.err != Code::RD_KAFKA_RESP_ERR_NO_ERROR;
             Delivery {
                 token,
                 topic: TopicId(topic as u8),
@@ -74,10 +75,7 @@ impl<'a> Deliveries<'a> {
                 partition: message.partition,
                 key,
                 value,
-                headers: match headers_len > 0 && message.err != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-                    true => headers_of(message),
-                    false => Vec::new(),
-                },
+                headers: if has_failed { headers_of(message) } else { Vec::new() },
             }
         })
     }
@@ -469,23 +467,19 @@ impl Drop for Native {
 
 /// A reported record's headers, as `event::headers` writes them.
 fn headers_of(message: &sys::rd_kafka_message_t) -> Vec<u8> {
-    let (mut list, mut out) = (ptr::null_mut(), Vec::new());
+    let (mut list, mut out, mut index) = (ptr::null_mut(), Vec::new(), 0);
+    let (mut name, mut value, mut len) = (ptr::null(), ptr::null(), 0);
     // SAFETY: the message is alive as long as its reference; the list, if there is one, stays the message's.
-    let code = unsafe { sys::rd_kafka_message_headers(message, &mut list) };
-    for index in 0.. {
-        let (mut name, mut value, mut len) = (ptr::null::<c_char>(), ptr::null::<c_void>(), 0);
+    let mut code = unsafe { sys::rd_kafka_message_headers(message, &mut list) };
+    while code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
         // SAFETY: the list was set by the successful call above; the three places outlive the call.
-        let is_there = code == Code::RD_KAFKA_RESP_ERR_NO_ERROR
-            && unsafe { sys::rd_kafka_header_get_all(list, index, &mut name, &mut value, &mut len) } == code;
-        if !is_there {
-            break;
+        code = unsafe { sys::rd_kafka_header_get_all(list, index, &mut name, &mut value, &mut len) };
+        if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR && !value.is_null() {
+            // SAFETY: set by the successful call; name and value live as long as the list.
+            let (name, value) = unsafe { (text_of(name), std::slice::from_raw_parts(value.cast(), len)) };
+            headers::push(&mut out, &name, value);
         }
-        // SAFETY: set by the successful call; name and value live as long as the list.
-        let (name, value) = unsafe {
-            let value = if value.is_null() { &[][..] } else { std::slice::from_raw_parts(value.cast(), len) };
-            (text_of(name), value)
-        };
-        headers::push(&mut out, &name, value);
+        index += 1;
     }
     out
 }
