@@ -183,12 +183,14 @@ fn a_shutdown_without_kafka_leaves_events_in_the_file() {
     let sluice = serving(&broker, &env);
     broker.command("down all");
     eventually(PATIENCE, "the gateway has noticed", || sluice.get("/ready").0 == 503);
-    for _ in 0..20 {
-        send(&sluice);
-    }
-    assert_ended(&stop(sluice), 0, [0, 0, 0, 20, 0]);
+    // More than the file's thread is given at once.
+    let events: Vec<String> = (0..3000).map(|number| format!(r#"{{"id":"e-{number}"}}"#)).collect();
+    let (status, body) = sluice.post("/events", &format!("[{}]", events.join(",")));
+    assert_eq!(status, 202, "{body}");
+    assert_ended(&stop(sluice), 0, [0, 0, 0, 3000, 0]);
     let (code, list) = letters(dir.path(), &["list", "--json"]);
-    assert_eq!((code, list.lines().count()), (0, 20));
+    assert_eq!((code, list.lines().count()), (0, 3000));
+    assert!((0..3000).all(|number| list.contains(&format!("\"id\":\"e-{number}\""))));
     assert!(list.lines().all(|line| line.contains("\"code\":\"SHUTDOWN\"")), "{list}");
 }
 
