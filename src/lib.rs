@@ -7,6 +7,7 @@ pub mod event;
 pub mod gateway;
 pub mod handoff;
 pub mod kafka;
+pub mod letters;
 pub mod metrics;
 pub mod net;
 pub mod pipeline;

@@ -6,7 +6,7 @@ use sluice::config::{self, Configuration, LogFormat, LogOptions, LogOutput, Orig
 use sluice::gateway::GatewayOptions;
 use sluice::kafka::Bootstrap;
 use sluice::pipeline::ValueFormat;
-use sluice::session::Framing;
+use sluice::session::{Framing, TCP_TOPIC};
 
 fn load(vars: &[(&str, &str)]) -> Result<Configuration, Refusal> {
     config::load(vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
@@ -77,6 +77,10 @@ fn every_variable_reaches_its_option() {
         ("TCP_RECV_BUFFER_BYTES", "8KiB"),
         ("TCP_PARTIAL_BYTES", "2MiB"),
         ("VALUE_FORMAT", "json"),
+        ("KAFKA_DLQ_TOPIC", "dl"),
+        ("DEAD_LETTER_DIR", "/d"),
+        ("DEAD_LETTER_MAX_BYTES", "1MiB"),
+        ("DEAD_LETTER_TCP", "1"),
         ("DRAIN_TIMEOUT", "1500ms"),
         ("LOG_LEVEL", "DEBUG"),
         ("LOG_FORMAT", "json"),
@@ -90,7 +94,10 @@ fn every_variable_reaches_its_option() {
     assert_eq!(gateway.net.max_connections, 77);
     assert_eq!((gateway.net.recv_buffer_bytes, gateway.net.partial_bytes), (8192, 2 << 20));
     assert_eq!(gateway.kafka.bootstrap, Bootstrap::Servers("a:1,b:2".into()));
-    assert_eq!(gateway.kafka.topics.to_string(), "t");
+    assert_eq!(gateway.kafka.topics.to_string(), "t,dl");
+    let letters = &gateway.kafka.letters;
+    assert_eq!((&letters.sources[..], letters.max_bytes), (&[TCP_TOPIC][..], 1 << 20));
+    assert_eq!(letters.dir.as_deref(), Some("/d".as_ref()));
     let numbers =
         (gateway.kafka.partitions, gateway.kafka.replication_factor, gateway.kafka.min_insync_replicas);
     assert_eq!(numbers, (3, 3, 2));
@@ -226,6 +233,21 @@ fn receive_buffer_and_partial_bytes_follow_a_longer_message() {
     assert_eq!(configuration.gateway.net.partial_bytes, 32 << 20);
     let shown = configuration.effective.iter().find(|one| one.name == "TCP_RECV_BUFFER_BYTES").unwrap();
     assert_eq!((shown.value.as_str(), &shown.origin), ("64MiB", &Origin::Derived));
+}
+
+/// A letter in an event's own topic could not be told from an event; a route that is off has no letters.
+#[test]
+fn dead_letters_have_a_topic_of_their_own() {
+    one_fault(&[("KAFKA_DLQ_TOPIC", "events")], "KAFKA_DLQ_TOPIC", "another topic");
+    one_fault(
+        &[("KAFKA_TOPIC", "x"), ("KAFKA_DLQ_TOPIC", "x"), ("DEAD_LETTER_TCP", "1")],
+        "KAFKA_DLQ_TOPIC",
+        "another topic",
+    );
+    assert_eq!(good(&[("HTTP_PORT", "off")]).gateway.kafka.topics.to_string(), "score_updates");
+    let gateway = good(&[("KAFKA_DLQ_TOPIC", "off")]).gateway;
+    assert_eq!(gateway.kafka.topics.to_string(), "score_updates,events,player.events.raw");
+    assert_eq!((gateway.kafka.letters.sources.len(), gateway.kafka.letters.dir), (2, None));
 }
 
 /// G4: a limit below the worst case does not start, and the limit that the fault names does.

@@ -18,7 +18,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("handoff", &["event", "metrics"]),
     ("session", &["event", "wire", "metrics", "pipeline", "admission", "handoff"]),
     ("net", &["event", "wire", "metrics", "pipeline", "admission", "handoff", "session"]),
-    ("kafka", &["event", "metrics", "handoff"]),
+    ("letters", &["event", "handoff"]),
+    ("kafka", &["event", "metrics", "handoff", "letters"]),
     ("gateway", &["event", "wire", "metrics", "pipeline", "handoff", "session", "net", "kafka"]),
     (
         "config",
@@ -26,7 +27,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "cli",
-        &["event", "wire", "metrics", "pipeline", "handoff", "session", "net", "kafka", "gateway", "config"],
+        &[
+            "event", "wire", "metrics", "pipeline", "handoff", "session", "net", "letters", "kafka",
+            "gateway", "config",
+        ],
     ),
 ];
 
@@ -41,16 +45,17 @@ const MAY_USE_ALSO: &[(&str, &str, &str)] = &[(
 const HOMES: &[(&str, &[&str])] = &[
     ("base64", &["pipeline/events/"]),
     ("clap", &["cli/"]),
-    ("crossbeam_channel", &["handoff/", "kafka/topic.rs"]),
+    ("crc32fast", &["letters/"]),
+    ("crossbeam_channel", &["handoff/", "kafka/topic.rs", "letters/"]),
     ("env_logger", &["cli/"]),
     ("flate2", &["wire/http1/"]),
     ("getrandom", &["gateway/"]),
     ("hdrhistogram", &["cli/bench/"]),
     ("httparse", &["wire/"]),
-    ("humantime", &["pipeline/events/", "config/", "cli/"]),
+    ("humantime", &["pipeline/events/", "kafka/letters.rs", "config/", "cli/"]),
     ("indicatif", &["cli/"]),
-    ("log", &["session/", "net/", "kafka/", "gateway/", "config/", "cli/"]),
-    ("memchr", &["wire/", "pipeline/events/", "cli/"]),
+    ("log", &["session/", "net/", "letters/", "kafka/", "gateway/", "config/", "cli/"]),
+    ("memchr", &["wire/", "pipeline/events/", "letters/", "cli/"]),
     // The gateway makes the poller, so that it can hand its waker out before the thread starts.
     ("mio", &["net/", "gateway/mod.rs"]),
     ("percent_encoding", &["pipeline/events/"]),
@@ -60,7 +65,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rdkafka", &["kafka/"]),
     ("rdkafka_sys", &["kafka/"]),
     ("rlimit", &["gateway/", "cli/bench/"]),
-    ("rustix", &["cli/"]),
+    ("rustix", &["letters/", "cli/"]),
     ("serde", &["pipeline/events/"]),
     ("serde_json", &["pipeline/encode.rs", "pipeline/events/", "kafka/", "gateway/status.rs", "cli/"]),
     // The tools end on a signal as well, and some of them run without a gateway.

@@ -6,6 +6,7 @@
 mod bench;
 mod broker;
 mod check_config;
+mod dead_letters;
 mod environment;
 mod log_writer;
 mod logfmt;
@@ -60,6 +61,7 @@ enum Command {
     Tail(tail::Args),
     Broker(broker::Args),
     Bench(bench::Args),
+    DeadLetters(dead_letters::Args),
 }
 
 /// Runs the command that the process's arguments name; without one it prints the help.
@@ -76,6 +78,7 @@ pub fn run() -> ExitCode {
         Some(Command::Tail(args)) => tail::run(args),
         Some(Command::Broker(args)) => broker::run(args),
         Some(Command::Bench(args)) => bench::run(args),
+        Some(Command::DeadLetters(args)) => dead_letters::run(args),
         None => {
             put(&mut std::io::stdout(), &Cli::command().render_help().to_string());
             ExitCode::from(exit::OK)

@@ -127,8 +127,9 @@ fn value(kind: Kind) -> String {
         Kind::Output => "`stderr`, `stdout` or a file".into(),
         Kind::Name => "name".into(),
         Kind::Networks => "addresses and networks by comma".into(),
+        Kind::Folder => "path, or `off`".into(),
         Kind::UrlPath => "path".into(),
         Kind::Passthrough => "any".into(),
-        Kind::Topic => expected(kind),
+        Kind::Topic | Kind::TopicOrOff => expected(kind),
     }
 }

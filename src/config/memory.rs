@@ -5,7 +5,7 @@
 
 use crate::gateway::GatewayOptions;
 use crate::kafka::{Bootstrap, KafkaOptions};
-use crate::{handoff, net, session};
+use crate::{handoff, kafka, net, session};
 
 use super::parse::size_text;
 
@@ -73,6 +73,7 @@ pub fn worst_case(options: &GatewayOptions) -> Vec<Part> {
                 handoff::RECORD_OVERHEAD_BYTES
             ),
         },
+        letters(options),
         client(&options.kafka, wide(options.buffer.max_bytes)),
     ];
     let admission = wide(options.net.admission.bytes());
@@ -201,13 +202,26 @@ fn client(kafka: &KafkaOptions, buffer_bytes: u64) -> Part {
     Part { name: "librdkafka", bytes: under_way.saturating_add(built), how }
 }
 
+/// Dead letters keep their place in the buffer and are longer than their records; the file's thread has copies.
+fn letters(options: &GatewayOptions) -> Part {
+    let name = options.kafka.topics.iter().map(|(_, name)| name.len()).max().unwrap_or(0);
+    let growth = wide(kafka::letters::GROWTH_BYTES + name);
+    let grown = wide(options.buffer.max_records).saturating_mul(growth);
+    let copies = if options.kafka.letters.dir.is_some() { wide(options.buffer.max_bytes) } else { 0 };
+    let is_there = !options.kafka.letters.sources.is_empty();
+    let how =
+        format!("BUFFER_MAX_MSGS x {growth} for their headers, and copies for DEAD_LETTER_DIR {copies}");
+    Part { name: "dead letters", bytes: if is_there { grown.saturating_add(copies) } else { 0 }, how }
+}
+
 fn property(kafka: &KafkaOptions, names: &[&str], default: u64) -> u64 {
     let given = kafka.passthrough.iter().find(|(name, _)| names.contains(&name.as_str()));
     given.and_then(|(_, value)| value.parse().ok()).unwrap_or(default)
 }
 
 fn embedded(kafka: &KafkaOptions) -> Part {
-    let partitions = u64::try_from(kafka.partitions).unwrap_or(0);
+    let each = u64::try_from(kafka.partitions).unwrap_or(0);
+    let partitions = each.saturating_mul(kafka.topics.names().len() as u64);
     let how = format!("{partitions} partitions x {}, as compressed", size_text(EMBEDDED_PARTITION_BYTES));
     Part { name: "embedded broker", bytes: partitions.saturating_mul(EMBEDDED_PARTITION_BYTES), how }
 }
@@ -240,6 +254,11 @@ mod tests {
         assert_eq!(bytes(&options, "embedded broker"), None);
         options.kafka.bootstrap = Bootstrap::Embedded;
         assert_eq!(bytes(&options, "embedded broker"), Some(12 * (5 << 20)));
+        assert_eq!(bytes(&options, "dead letters"), Some(0));
+        options.kafka.letters.sources = vec![handoff::TopicId(1)];
+        assert_eq!(bytes(&options, "dead letters"), Some(4_630_000));
+        options.kafka.letters.dir = Some("letters".into());
+        assert_eq!(bytes(&options, "dead letters"), Some(7_630_000));
         assert_eq!(kernel_buffers(&options).bytes, 10 * (256 << 10));
         options.net.http = None;
         assert_eq!((bytes(&options, "HTTP bodies"), bytes(&options, "admission")), (None, None));

@@ -36,6 +36,8 @@ fn read(kind: Kind, text: &str) -> Option<Value> {
         Kind::Port => integer(text).and_then(|n| u16::try_from(n).ok()).map(|n| Value::Port(Some(n))),
         Kind::Servers => servers(text).then(|| Value::Text(text.into())),
         Kind::Topic => topic(text).then(|| Value::Text(text.into())),
+        Kind::TopicOrOff if text.eq_ignore_ascii_case("off") => Some(Value::Text(String::new())),
+        Kind::TopicOrOff => topic(text).then(|| Value::Text(text.into())),
         Kind::Count { min, max } => integer(text).filter(within(min, max)).map(Value::Number),
         Kind::Bool => boolean(text).map(Value::Flag),
         Kind::Choice(words) => choice(words, text).map(|word| Value::Text(word.into())),
@@ -50,6 +52,8 @@ fn read(kind: Kind, text: &str) -> Option<Value> {
         Kind::Name => (text.len() <= 100).then(|| Value::Text(text.into())),
         Kind::Networks => TrustedProxies::parse(text).ok().map(Value::Networks),
         Kind::UrlPath => url_path(text).then(|| Value::Text(text.into())),
+        Kind::Folder if text.eq_ignore_ascii_case("off") => Some(Value::Text(String::new())),
+        Kind::Folder => (!text.contains('\0')).then(|| Value::Text(text.into())),
         Kind::Output | Kind::Passthrough => (!text.is_empty()).then(|| Value::Text(text.into())),
     }
 }
@@ -62,6 +66,7 @@ pub fn expected(kind: Kind) -> String {
         Kind::Port => "a port from 0 to 65535, or off".into(),
         Kind::Servers => "host:port, several by comma, or embedded".into(),
         Kind::Topic => "1 to 249 of the characters a-z A-Z 0-9 . _ - (not . or .. alone)".into(),
+        Kind::TopicOrOff => format!("{}, or off", expected(Kind::Topic)),
         Kind::Count { min, max } => format!("a whole number from {min} to {max}"),
         Kind::Bool => "true, false, 1 or 0".into(),
         Kind::Choice(words) => format!("one of {}", words.join(", ")),
@@ -84,6 +89,7 @@ pub fn expected(kind: Kind) -> String {
                 .into()
         }
         Kind::UrlPath => "a path such as /metrics: a slash, then letters, digits and . _ - /".into(),
+        Kind::Folder => "the path of a folder, or off".into(),
         Kind::Output => "stderr, stdout or the path of a file".into(),
         Kind::Passthrough => "a value that librdkafka takes for this property, not empty".into(),
     }
@@ -236,6 +242,13 @@ mod tests {
     fn words() {
         let good = [("true", Value::Flag(true)), ("1", Value::Flag(true)), ("FALSE", Value::Flag(false))];
         check(Kind::Bool, &good, &["yes", "on", "", "2"]);
+        let off = Value::Text(String::new());
+        check(Kind::TopicOrOff, &[("OFF", off.clone()), ("t", Value::Text("t".into()))], &["", "a b"]);
+        check(
+            Kind::Folder,
+            &[("off", off.clone()), ("", off), ("/a b", Value::Text("/a b".into()))],
+            &["\0"],
+        );
         let kind = Kind::Choice(&["info", "debug"]);
         check(kind, &[("DeBuG", Value::Text("debug".into()))], &["verbose", ""]);
         let count = Kind::Count { min: 1, max: 12 };

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::admission::{AdmissionOptions, CapOptions, LimiterOptions};
 use crate::gateway::GatewayOptions;
-use crate::handoff::BufferOptions;
-use crate::kafka::{Bootstrap, KafkaOptions, Topics};
+use crate::handoff::{BufferOptions, TopicId};
+use crate::kafka::{Bootstrap, DEAD_LETTERS, KafkaOptions, LetterOptions, Topics};
 use crate::net::NetOptions;
 use crate::pipeline::ValueFormat;
 #[cfg(feature = "http")]
@@ -179,7 +179,32 @@ fn topics(values: &Values) -> Topics {
         topics.set(EVENTS_TOPIC, values.text("EVENTS_TOPIC"));
         topics.set(PLAYER_EVENTS_TOPIC, values.text("PLAYER_EVENTS_TOPIC"));
     }
+    let letters = values.text("KAFKA_DLQ_TOPIC");
+    if !letters.is_empty() && !letter_sources(values).is_empty() {
+        topics.set(DEAD_LETTERS, letters);
+    }
     topics
+}
+
+/// Topics whose records become dead letters.
+fn letter_sources(values: &Values) -> Vec<TopicId> {
+    let mut sources = Vec::new();
+    if cfg!(feature = "http") && values.port("HTTP_PORT").is_some() {
+        sources.extend([EVENTS_TOPIC, PLAYER_EVENTS_TOPIC]);
+    }
+    if values.flag("DEAD_LETTER_TCP") {
+        sources.push(TCP_TOPIC);
+    }
+    sources
+}
+
+fn letters(values: &Values) -> LetterOptions {
+    let dir = values.text("DEAD_LETTER_DIR");
+    LetterOptions {
+        sources: letter_sources(values),
+        dir: (!dir.is_empty()).then(|| dir.into()),
+        max_bytes: values.bytes("DEAD_LETTER_MAX_BYTES") as u64,
+    }
 }
 
 fn kafka(values: &Values, properties: &[Property]) -> KafkaOptions {
@@ -199,6 +224,7 @@ fn kafka(values: &Values, properties: &[Property]) -> KafkaOptions {
         linger: values.time("KAFKA_LINGER_MS"),
         compression: values.text("KAFKA_COMPRESSION").into(),
         delivery_timeout: values.time("KAFKA_DELIVERY_TIMEOUT_MS"),
+        letters: letters(values),
         passthrough: passthrough.collect(),
     }
 }

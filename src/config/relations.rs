@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use crate::gateway::GatewayOptions;
-use crate::kafka::KafkaOptions;
+use crate::kafka::{DEAD_LETTERS, KafkaOptions};
 use crate::session::ADMIN_PATHS;
 
 use super::fault::{Fault, Warning};
@@ -33,6 +33,7 @@ pub(super) fn check(
         linger_ends_before_the_deadline(values, &options.kafka),
         compression_is_built_in(values, &options.kafka),
         http_is_built_in(values),
+        letters_have_their_own_topic(values, &options.kafka),
         line_fits_buffer(values, options),
         message_fits_kernel(values, options),
         message_fits_partial(values, options),
@@ -118,6 +119,13 @@ fn http_is_built_in(values: &Values) -> Option<Fault> {
         values.is_given("HTTP_PORT") && values.usable(&["HTTP_PORT"]) && values.port("HTTP_PORT").is_some();
     let right = "off: this build lacks the Cargo feature `http`";
     (is_asked && !cfg!(feature = "http")).then(|| values.fault("HTTP_PORT", right))
+}
+
+/// Or a letter could not be told from an event.
+fn letters_have_their_own_topic(values: &Values, kafka: &KafkaOptions) -> Option<Fault> {
+    let usable = values.usable(&["KAFKA_DLQ_TOPIC", "KAFKA_TOPIC", "EVENTS_TOPIC", "PLAYER_EVENTS_TOPIC"]);
+    let shared = kafka.topics.own_id(DEAD_LETTERS) != DEAD_LETTERS;
+    (usable && shared).then(|| values.fault("KAFKA_DLQ_TOPIC", "another topic than those of events"))
 }
 
 /// A line that the buffer can never hold would pause its connection for ever.

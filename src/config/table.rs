@@ -12,18 +12,20 @@ pub enum Section {
     Buffer,
     Tcp,
     Http,
+    DeadLetters,
     Lifecycle,
     Log,
     Metrics,
 }
 
 impl Section {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Listeners,
         Self::Kafka,
         Self::Buffer,
         Self::Tcp,
         Self::Http,
+        Self::DeadLetters,
         Self::Lifecycle,
         Self::Log,
         Self::Metrics,
@@ -38,6 +40,7 @@ impl Section {
             Self::Buffer => "Buffer and memory",
             Self::Tcp => "TCP",
             Self::Http => "HTTP",
+            Self::DeadLetters => "Dead letters",
             Self::Lifecycle => "Lifecycle",
             Self::Log => "Log",
             Self::Metrics => "Metrics",
@@ -56,6 +59,8 @@ pub enum Kind {
     Servers,
     /// A name that Kafka takes for a topic.
     Topic,
+    /// The same, or `off`.
+    TopicOrOff,
     Count {
         min: u64,
         max: u64,
@@ -87,6 +92,8 @@ pub enum Kind {
     Networks,
     /// An absolute path within a URL.
     UrlPath,
+    /// The path of a folder, or `off`, or nothing.
+    Folder,
     /// `stderr`, `stdout` or a file.
     Output,
     /// Any client property: the row stands for all names that begin like it.
@@ -224,6 +231,15 @@ pub const VARIABLES: &[Variable] = &[
         "Member of an event on /events whose value becomes the record's key; without it records have none."),
     row(Section::Http, "EVENT_ID_VERSION", &[], "4", Kind::Choice(&["4", "7"]),
         "Version of the UUIDs that the gateway gives: random, or ordered by time."),
+
+    row(Section::DeadLetters, "KAFKA_DLQ_TOPIC", &[], "events-dlq", Kind::TopicOrOff,
+        "Topic of events that were answered 202 and that Kafka refuses or that expire; `off` for none."),
+    row(Section::DeadLetters, "DEAD_LETTER_DIR", &[], "", Kind::Folder,
+        "Folder for those that KAFKA_DLQ_TOPIC does not take; none unless given."),
+    row(Section::DeadLetters, "DEAD_LETTER_MAX_BYTES", &[], "64MiB", Kind::Bytes { min: 64 * KIB, max: 1024 * GIB },
+        "What that folder may hold; nothing is dropped to make room."),
+    row(Section::DeadLetters, "DEAD_LETTER_TCP", &[], "false", Kind::Bool,
+        "The same for records of TCP senders that did not ask with `#ack`, and of an embedding host that does not wait."),
 
     row(Section::Lifecycle, "DRAIN_TIMEOUT", &[], "5s", Kind::Duration { min: 0, max: DAY_MS },
         "How long a shutdown may take; what is left then is purged and accounted for."),

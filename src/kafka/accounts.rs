@@ -1,5 +1,6 @@
 //! How records end: ledger and buffer credited, waiting peers told, errors logged. The Kafka thread's book.
 
+use super::letters::{Failed, Letters, Taken};
 use crate::event::{Outcome, excerpt};
 use crate::handoff::{Cause, Clock, KafkaEnd, Receipt, Target, Token, unix_ms};
 use crate::metrics::Throttle;
@@ -10,6 +11,8 @@ pub struct Accounts {
     clock: Clock,
     throttle: Throttle,
     open: Run,
+    /// `None`: nothing becomes a dead letter.
+    pub letters: Option<Letters>,
 }
 
 /// Outcomes that are not booked yet.
@@ -28,7 +31,7 @@ struct Run {
 
 impl Accounts {
     pub fn new(end: KafkaEnd, clock: Clock) -> Self {
-        Self { end, clock, throttle: Throttle::default(), open: Run::default() }
+        Self { end, clock, throttle: Throttle::default(), open: Run::default(), letters: None }
     }
 
     /// Notes one record's end; `bytes` is what it counted for in the buffer. Call [`Accounts::book`] after the last one.
@@ -47,6 +50,19 @@ impl Accounts {
                 self.open.lost += u64::from(outcome == Outcome::NotStored);
             }
         }
+    }
+
+    /// Notes a record that failed, unless it goes on as a dead letter; true if it does. Its end then comes later.
+    pub fn fail(&mut self, failed: &Failed<'_>, outcome: Outcome, cause: Cause) -> bool {
+        let taken = match self.letters.as_mut() {
+            Some(letters) => letters.take(failed, outcome, cause, self.clock.now_us()),
+            None => Taken::Not,
+        };
+        match taken {
+            Taken::Not => self.note(failed.token, failed.accounted_bytes, outcome, cause),
+            Taken::Longer(bytes) => self.end.shared.budget.take(0, bytes),
+        }
+        taken != Taken::Not
     }
 
     fn book_latency(&mut self) {
@@ -83,9 +99,9 @@ impl Accounts {
     }
 
     /// Writes the first few failures of each kind to the log (S0-E3), the rest as a sum.
-    pub fn complain(&mut self, key: &[u8], outcome: Outcome, cause: Cause) {
+    pub fn complain(&mut self, key: &[u8], outcome: &str, cause: Cause) {
         if self.throttle.allow(cause as usize, self.clock.now_us() / 1000) {
-            let (key, code, outcome) = (excerpt(key), cause.code(), outcome.name());
+            let (key, code) = (excerpt(key), cause.code());
             log::error!(target: "kafka", "publish.error key=\"{key}\" code={code} outcome={outcome}");
         }
     }

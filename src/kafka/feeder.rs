@@ -8,6 +8,7 @@ use super::accounts::Accounts;
 use super::errors::{Code, Persistence, judge};
 use super::held::Entry;
 use super::lanes::{Lanes, Place};
+use super::letters::{self, Failed, Stage};
 use super::producer::Producer;
 use crate::handoff::Batch;
 
@@ -165,6 +166,6 @@ impl Feeder {
 /// The client library took it not at all: it is certainly not stored.
 fn refuse(accounts: &mut Accounts, entry: Entry<'_>, code: Code) {
     let (outcome, cause) = judge(code, Persistence::Never);
-    accounts.complain(entry.key(), outcome, cause);
-    accounts.note(entry.token, entry.shape.accounted_bytes(), outcome, cause);
+    let is_letter = accounts.fail(&Failed::waiting(&entry, Stage::Send), outcome, cause);
+    accounts.complain(entry.key(), if is_letter { letters::PENDING } else { outcome.name() }, cause);
 }

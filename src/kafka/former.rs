@@ -5,8 +5,7 @@
 use std::io;
 use std::thread::{self, JoinHandle};
 
-use super::event::Event;
-use super::native::Native;
+use super::native::{Event, Native};
 
 /// Time between two demands to give everything up, in microseconds.
 pub const AGAIN_US: u64 = 500_000;

@@ -279,6 +279,22 @@ impl Lanes {
         Place::Hold
     }
 
+    /// A record that waits here whatever its lane does, behind those that wait already.
+    pub fn keep(&mut self, entry: Entry<'_>) {
+        let topic = &mut self.topics[usize::from(entry.shape.topic.0)];
+        if topic.count == 0 {
+            return topic.early.push(entry);
+        }
+        let number = partition_of(entry.hash, topic.count as u32) as usize;
+        let index = match entry.shape.key_len {
+            Some(_) => topic.first + number,
+            None => topic.first + open_lane(&self.lanes[topic.first..topic.first + topic.count], number),
+        };
+        let lane = &mut self.lanes[index];
+        self.loads[lane.leader].records += 1;
+        lane.held.push(entry);
+    }
+
     /// The client library had no room for a record that was to go: it waits here, in its place.
     pub fn hold_back(&mut self, lane: u32, entry: Entry<'_>) {
         let lane = &mut self.lanes[lane as usize];

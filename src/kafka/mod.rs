@@ -10,17 +10,19 @@ pub mod deadline;
 
 pub mod embedded;
 pub mod errors;
-mod event;
 pub mod feeder;
 mod former;
 pub mod held;
 mod inside;
 pub mod lanes;
+pub mod letters;
 mod native;
 mod options;
 pub mod producer;
 mod property;
 pub mod reader;
+mod report;
+pub mod resend;
 mod statistics;
 mod thread;
 mod topic;
@@ -28,6 +30,6 @@ mod watch;
 
 pub use client::display as display_bootstrap;
 pub use embedded::{EmbeddedBroker, EmbeddedError};
-pub use options::{Bootstrap, KafkaOptions, Topics};
+pub use options::{Bootstrap, DEAD_LETTERS, KafkaOptions, LetterOptions, Topics};
 pub use property::check_property;
 pub use thread::start;

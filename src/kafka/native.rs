@@ -17,28 +17,13 @@ use rdkafka_sys::rd_kafka_resp_err_t as Code;
 use slab::Slab;
 
 use super::errors::Persistence;
-use super::event::Event;
 use super::producer::{Outgoing, Partition, Producer};
+pub use super::report::{Delivery, Event};
 use crate::event::headers;
 use crate::handoff::{TOPICS_MAX, Token, TopicId, accounted_bytes, lock};
 
 /// Delivery reports taken out of one event at a time.
 const REPORTS_A_CALL: usize = 1024;
-
-/// One record's end, as the client library tells it.
-#[derive(Clone, Copy, Debug)]
-pub struct Delivery<'a> {
-    pub token: Token,
-    pub topic: TopicId,
-    /// What it counted for in the buffer.
-    pub accounted_bytes: usize,
-    pub code: Code,
-    pub persistence: Persistence,
-    /// Negative when the record never got a partition.
-    pub partition: i32,
-    pub key: &'a [u8],
-    pub value_len: usize,
-}
 
 /// Marks an opaque that is a place among the carried, which no token of nobody's looks like (a moment in microseconds)
 /// and no token of a peer's (its highest bit).
@@ -65,11 +50,11 @@ impl<'a> Deliveries<'a> {
             // SAFETY: this type is only made in `show_deliveries`, from pointers that librdkafka has just
             // written and that live, with their keys, as long as the event: longer than 'a.
             let (message, status) = unsafe { (&**message, sys::rd_kafka_message_status(*message)) };
-            let key = match message.key.is_null() {
-                true => &[][..],
-                // SAFETY: a key that is not null has `key_len` bytes, alive as said above.
-                false => unsafe { std::slice::from_raw_parts(message.key.cast::<u8>(), message.key_len) },
-            };
+            // SAFETY: a pointer that is not null has as many bytes behind it as its length says, alive as said above.
+            let bytes =
+                |start: *mut c_void, len| unsafe { std::slice::from_raw_parts(start.cast::<u8>(), len) };
+            let key = (!message.key.is_null()).then(|| bytes(message.key, message.key_len));
+            let value = if message.payload.is_null() { &[][..] } else { bytes(message.payload, message.len) };
             let bits = message._private as usize as u64;
             let (token, headers_len) = match bits & (1 << 63 | CARRIED) {
                 CARRIED => match carried.borrow_mut().try_remove((bits & !CARRIED) as usize) {
@@ -80,15 +65,17 @@ impl<'a> Deliveries<'a> {
             };
             // One of few: the handle that the record was given with.
             let topic = topics.iter().position(|topic| ptr::eq(*topic, message.rkt)).unwrap_or(0);
+            let has_failed = message.err != Code::RD_KAFKA_RESP_ERR_NO_ERROR;
             Delivery {
                 token,
                 topic: TopicId(topic as u8),
-                accounted_bytes: accounted_bytes(key.len() + message.len, headers_len),
+                accounted_bytes: accounted_bytes(key.map_or(0, <[u8]>::len) + message.len, headers_len),
                 code: message.err,
                 persistence: Persistence::from(status),
                 partition: message.partition,
                 key,
-                value_len: message.len,
+                value,
+                headers: if has_failed { headers_of(message) } else { Vec::new() },
             }
         })
     }
@@ -476,6 +463,25 @@ impl Drop for Native {
             unsafe { sys::rd_kafka_topic_destroy(*topic) };
         }
     }
+}
+
+/// A reported record's headers, as `event::headers` writes them.
+fn headers_of(message: &sys::rd_kafka_message_t) -> Vec<u8> {
+    let (mut list, mut out, mut index) = (ptr::null_mut(), Vec::new(), 0);
+    let (mut name, mut value, mut len) = (ptr::null(), ptr::null(), 0);
+    // SAFETY: the message is alive as long as its reference; the list, if there is one, stays the message's.
+    let mut code = unsafe { sys::rd_kafka_message_headers(message, &mut list) };
+    while code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+        // SAFETY: the list was set by the successful call above; the three places outlive the call.
+        code = unsafe { sys::rd_kafka_header_get_all(list, index, &mut name, &mut value, &mut len) };
+        if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR && !value.is_null() {
+            // SAFETY: set by the successful call; name and value live as long as the list.
+            let (name, value) = unsafe { (text_of(name), std::slice::from_raw_parts(value.cast(), len)) };
+            headers::push(&mut out, &name, value);
+        }
+        index += 1;
+    }
+    out
 }
 
 /// # Safety

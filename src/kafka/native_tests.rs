@@ -65,7 +65,11 @@ fn deliveries(native: &mut Native, count: usize) -> Vec<(u64, Code, Vec<u8>, usi
         native.poll(100, |event| {
             if let Event::Deliveries(deliveries) = event {
                 let reports = deliveries.iter();
-                seen.extend(reports.map(|d| (d.token.to_bits(), d.code, d.key.to_vec(), d.value_len)));
+                seen.extend(
+                    reports.map(|d| {
+                        (d.token.to_bits(), d.code, d.key.unwrap_or_default().to_vec(), d.value.len())
+                    }),
+                );
             }
         });
     }

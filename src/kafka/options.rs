@@ -1,6 +1,7 @@
 //! Where Kafka is, which topic is written, and how.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::handoff::{TOPICS_MAX, TopicId};
@@ -90,6 +91,26 @@ impl fmt::Display for Topics {
     }
 }
 
+/// The topic of dead letters, where there is one.
+pub const DEAD_LETTERS: TopicId = TopicId(3);
+
+/// What becomes of records that fail when nobody waits for their outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LetterOptions {
+    /// Topics whose records become dead letters: their senders were told that the record is taken.
+    pub sources: Vec<TopicId>,
+    /// Where those go that the topic of dead letters does not take.
+    pub dir: Option<PathBuf>,
+    /// What that folder may hold.
+    pub max_bytes: u64,
+}
+
+impl Default for LetterOptions {
+    fn default() -> Self {
+        Self { sources: Vec::new(), dir: None, max_bytes: 64 << 20 }
+    }
+}
+
 /// Everything the Kafka side needs. Shown for debugging, it names passed-through properties without their values.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KafkaOptions {
@@ -107,6 +128,7 @@ pub struct KafkaOptions {
     pub compression: String,
     /// The one delivery deadline, kept by the lanes (message.timeout.ms and delivery.timeout.ms are the same knob).
     pub delivery_timeout: Duration,
+    pub letters: LetterOptions,
     /// KAFKA_CONF_*: client properties passed through, as (property, value).
     pub passthrough: Vec<(String, String)>,
 }
@@ -125,6 +147,7 @@ impl fmt::Debug for KafkaOptions {
             .field("linger", &self.linger)
             .field("compression", &self.compression)
             .field("delivery_timeout", &self.delivery_timeout)
+            .field("letters", &self.letters)
             .field("passthrough", &passthrough)
             .finish()
     }
@@ -143,6 +166,7 @@ impl Default for KafkaOptions {
             linger: Duration::from_millis(5),
             compression: "lz4".into(),
             delivery_timeout: Duration::from_secs(60),
+            letters: LetterOptions::default(),
             passthrough: Vec::new(),
         }
     }

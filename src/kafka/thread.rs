@@ -109,6 +109,7 @@ impl Worker {
                 self.last_batch_us = now_us;
             }
             self.watch.expire(now_us.saturating_sub(self.watch.timeout_us), Cause::DeadlinePassed);
+            self.watch.post_letters(now_us);
             self.watch.show(self.native.is_some());
             self.watch.accounts.end.publish();
             if self.is_done(now_us) {
@@ -258,6 +259,18 @@ impl Worker {
         }
     }
 
+    /// Only the file is open to dead letters now, and for a moment only.
+    fn end_letters(&mut self) {
+        let clock = self.watch.clock;
+        let until_us = clock.now_us() + PURGE_US;
+        self.watch.post_letters(clock.now_us());
+        while self.watch.has_letters() && clock.now_us() < until_us {
+            thread::park_timeout(Duration::from_millis(1));
+            self.watch.post_letters(clock.now_us());
+        }
+        self.watch.give_up_letters();
+    }
+
     fn is_done(&self, now_us: u64) -> bool {
         let end = &self.watch.accounts.end;
         let Some(deadline_us) = end.shared.closing_us() else { return false };
@@ -277,6 +290,7 @@ impl Worker {
         }
         self.watch.expire(u64::MAX, Cause::ShuttingDown);
         self.empty_producers();
+        self.end_letters();
         (self.native, self.former) = (None, Former::default());
         self.watch.show(false);
         self.watch.accounts.end.publish();

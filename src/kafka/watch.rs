@@ -9,10 +9,10 @@ use rdkafka_sys::rd_kafka_resp_err_t as Code;
 use super::accounts::Accounts;
 use super::deadline::{Deadline, Step};
 use super::errors::judge;
-use super::event::Event;
 use super::lanes::Lanes;
-use super::native::{Deliveries, Delivery};
-use super::options::{KafkaOptions, Topics};
+use super::letters::{self, Failed, Letters, Stage};
+use super::native::{Deliveries, Delivery, Event};
+use super::options::{DEAD_LETTERS, KafkaOptions, Topics};
 use super::statistics::{self, Reading};
 use crate::event::{Outcome, excerpt};
 use crate::handoff::{BufferOptions, Cause, Clock, KafkaEnd, LaneView, TOPICS_MAX, TopicId, lock, unix_ms};
@@ -64,8 +64,8 @@ pub struct Watch {
     pub next_look_us: u64,
     /// When the next record may try whether the topic takes writes again.
     pub next_trial_us: u64,
-    /// Records that expired and stand in no log line yet.
-    pub expired: u64,
+    /// Records that expired and stand in no log line yet: for good, and those that go on as dead letters.
+    pub expired: [u64; 2],
     pub next_expired_us: u64,
     pub timeout_us: u64,
     pub logs_deliveries: bool,
@@ -73,8 +73,11 @@ pub struct Watch {
 
 impl Watch {
     pub fn new(options: &KafkaOptions, buffer: &BufferOptions, end: KafkaEnd, clock: Clock) -> Self {
+        let bell = end.bell.clone();
+        let mut accounts = Accounts::new(end, clock);
+        accounts.letters = Letters::new(options, buffer.max_records, move || bell.ring(true));
         Self {
-            accounts: Accounts::new(end, clock),
+            accounts,
             lanes: Lanes::new(
                 options.topics.count(),
                 buffer.max_records,
@@ -102,7 +105,7 @@ impl Watch {
             errors: Throttle::default(),
             next_look_us: 0,
             next_trial_us: 0,
-            expired: 0,
+            expired: [0; 2],
             next_expired_us: 0,
             timeout_us: options.delivery_timeout.as_micros() as u64,
             logs_deliveries: log::log_enabled!(target: "kafka", log::Level::Debug),
@@ -178,12 +181,17 @@ impl Watch {
             let (stored, refused) = &mut heard[usize::from(delivery.topic.0)];
             *stored |= outcome == Outcome::Stored;
             *refused |= matches!(cause, Cause::NotAuthorized | Cause::UnknownTopic);
+            let key = delivery.key.unwrap_or_default();
             if outcome != Outcome::Stored {
-                self.accounts.complain(delivery.key, outcome, cause);
-            } else if self.logs_deliveries {
-                let (key, size) = (excerpt(delivery.key), delivery.value_len);
+                let is_letter = self.accounts.fail(&Failed::reported(&delivery), outcome, cause);
+                self.accounts.complain(key, if is_letter { letters::PENDING } else { outcome.name() }, cause);
+                continue;
+            }
+            if self.logs_deliveries {
+                let (key, size) = (excerpt(key), delivery.value.len());
                 log::debug!(target: "kafka", "publish.ok key=\"{key}\" size={size}");
             }
+            let outcome = if delivery.topic == DEAD_LETTERS { Outcome::DeadLettered } else { outcome };
             self.accounts.note(delivery.token, delivery.accounted_bytes, outcome, cause);
         }
         self.accounts.book();
@@ -294,21 +302,48 @@ impl Watch {
         let (accounts, expired) = (&mut self.accounts, &mut self.expired);
         let now_us = self.clock.now_us();
         self.lanes.expire(before_us, now_us, |entry| {
-            *expired += 1;
-            accounts.note(entry.token, entry.shape.accounted_bytes(), Outcome::NotStored, cause);
+            let is_letter = accounts.fail(&Failed::waiting(entry, Stage::Wait), Outcome::NotStored, cause);
+            expired[usize::from(is_letter)] += 1;
         });
         accounts.book();
         // In an outage some expire in every turn: one line a second says how many.
-        if self.expired > 0 && (now_us >= self.next_expired_us || before_us == u64::MAX) {
+        if self.expired != [0, 0] && (now_us >= self.next_expired_us || before_us == u64::MAX) {
             self.next_expired_us = now_us + EXPIRED_US;
-            let records = std::mem::take(&mut self.expired);
-            log::error!(target: "kafka", "publish.error code={} outcome=not_stored records={records}", cause.code());
+            let expired = std::mem::take(&mut self.expired);
+            for (records, outcome) in expired.into_iter().zip([Outcome::NotStored.name(), letters::PENDING]) {
+                if records > 0 {
+                    log::error!(target: "kafka", "publish.error code={} outcome={outcome} records={records}", cause.code());
+                }
+            }
+        }
+    }
+
+    /// Sends dead letters on their way, and books those that have arrived.
+    pub fn post_letters(&mut self, now_us: u64) {
+        // Taken out meanwhile: what happens to them is booked in the accounts.
+        if let Some(mut letters) = self.accounts.letters.take() {
+            letters.post(&mut self.accounts, &mut self.lanes, self.is_ending, now_us);
+            self.accounts.letters = Some(letters);
+            self.accounts.book();
+        }
+    }
+
+    /// Dead letters that are neither in a lane nor in the client library.
+    pub fn has_letters(&self) -> bool {
+        self.accounts.letters.as_ref().is_some_and(|letters| !letters.is_empty())
+    }
+
+    /// Whatever dead letters are left have no way any more.
+    pub fn give_up_letters(&mut self) {
+        if let Some(letters) = self.accounts.letters.take() {
+            letters.give_up(&mut self.accounts);
+            self.accounts.book();
         }
     }
 
     /// Whether records wait on our side, or for the end of a producer.
     pub fn is_unsettled(&self) -> bool {
-        self.lanes.held_records() > 0 || self.owed > 0 || self.lanes.is_closed()
+        self.lanes.held_records() > 0 || self.owed > 0 || self.lanes.is_closed() || self.has_letters()
     }
 
     /// Whether the topic's refusal is the last that was heard: somebody waits to try, tries, or has just tried.
@@ -334,7 +369,9 @@ impl Watch {
 
     /// Why no topic can take a record, if none can: one that is stuck does not hold the others back.
     fn common_trouble(&self, now_us: u64) -> Option<&'static str> {
-        let mut troubles = self.topics.own_ids().map(|topic| self.trouble(topic, now_us));
+        // Dead letters that can be written make nobody ready.
+        let sources = self.topics.own_ids().filter(|topic| *topic != DEAD_LETTERS);
+        let mut troubles = sources.map(|topic| self.trouble(topic, now_us));
         let first = troubles.next().flatten()?;
         troubles.all(|trouble| trouble.is_some()).then_some(first)
     }

@@ -40,6 +40,7 @@ impl Sluice {
         let mut sluice = Sluice::spawn(env);
         let line = sluice.await_log("gateway.start");
         sluice.listen = field(&line, "listen").and_then(|address| address.parse().ok());
+        sluice.http = field(&line, "http").and_then(|address| address.parse().ok());
         sluice.health = field(&line, "health").and_then(|address| address.parse().ok());
         sluice.http = field(&line, "http").and_then(|address| address.parse().ok());
         sluice
@@ -82,6 +83,24 @@ impl Sluice {
     /// A connection to its HTTP listener.
     pub fn http(&self) -> Http {
         Http::connect(self.http.expect("gateway.start named its http= address"))
+    }
+
+    /// Status and body of the answer to one request with this body.
+    pub fn post(&self, path: &str, body: &str) -> (u16, String) {
+        let mut stream =
+            TcpStream::connect(self.http.expect("an HTTP listener")).expect("the gateway accepts");
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        )
+        .expect("the gateway takes the request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("the gateway answers");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
 
     /// Sends the lines over a connection of their own, and closes it.
