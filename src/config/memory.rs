@@ -242,6 +242,8 @@ mod tests {
     #[test]
     fn parts_follow_their_limits() {
         let mut options = GatewayOptions::default();
+        options.kafka.topics = crate::kafka::Topics::of("score_updates");
+        options.kafka.letters.sources.clear();
         options.net.max_connections = 10;
         options.tcp.max_frame_bytes = 1 << 20;
         options.buffer.max_bytes = 3_000_000;

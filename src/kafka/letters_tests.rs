@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc;
 
 use super::super::lanes::Layout;
+use super::super::options::Topics;
 use super::*;
 use crate::handoff::{Address, Batch, Bell, BufferOptions, Clock, Shared, crossing};
 
@@ -21,7 +22,7 @@ struct Bench {
 impl Bench {
     /// `dlq`: whether there is a topic for dead letters; `dir`: their folder.
     fn new(dlq: bool, dir: Option<&std::path::Path>) -> Self {
-        let mut options = KafkaOptions::default();
+        let mut options = KafkaOptions { topics: Topics::of("score_updates"), ..KafkaOptions::default() };
         options.topics.set(SOURCE, "events");
         if dlq {
             options.topics.set(DEAD_LETTERS, "events-dlq");

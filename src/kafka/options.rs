@@ -27,12 +27,13 @@ impl Topics {
         topics
     }
 
-    /// TCP's topic and, in a build with HTTP, those of its routes.
+    /// TCP's topic and, in a build with HTTP, those of its routes and of dead letters.
     pub fn all(scores: &str, events: &str, player_events: &str) -> Self {
         let mut topics = Self::of(scores);
         if cfg!(feature = "http") {
             topics.set(TopicId(1), events);
             topics.set(TopicId(2), player_events);
+            topics.set(DEAD_LETTERS, "events-dlq");
         }
         topics
     }
@@ -166,7 +167,10 @@ impl Default for KafkaOptions {
             linger: Duration::from_millis(5),
             compression: "lz4".into(),
             delivery_timeout: Duration::from_secs(60),
-            letters: LetterOptions::default(),
+            letters: LetterOptions {
+                sources: if cfg!(feature = "http") { vec![TopicId(1), TopicId(2)] } else { Vec::new() },
+                ..LetterOptions::default()
+            },
             passthrough: Vec::new(),
         }
     }
