@@ -45,7 +45,7 @@ is_ready() { [[ $(http_status "$HEALTH" /ready) == 200 ]]; }
 start_sluice() { # VARIABLE=VALUE...: on top of the defaults
   claim_port && HEALTH=$CLAIMED_PORT && claim_port
   launch env KAFKA_BOOTSTRAP_SERVERS="$BOOTSTRAP" KAFKA_TOPIC="$TOPIC" GATEWAY_LISTEN_ADDR=127.0.0.1 \
-    GATEWAY_LISTEN_PORT="$CLAIMED_PORT" HEALTH_PORT="$HEALTH" LOG_LEVEL=warn "$@" "$SLUICE" serve
+    GATEWAY_LISTEN_PORT="$CLAIMED_PORT" HTTP_PORT=off HEALTH_PORT="$HEALTH" LOG_LEVEL=warn "$@" "$SLUICE" serve
   await 20 is_ready || die "sluice is not ready: $(tail -3 "$TMP/$NAME.err")"
   TARGET=127.0.0.1:$CLAIMED_PORT
 }

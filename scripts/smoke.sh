@@ -46,7 +46,7 @@ broker_start() {
 }
 
 gateway_start() {
-  GATEWAY_LISTEN_ADDR=127.0.0.1 GATEWAY_LISTEN_PORT=0 HEALTH_PORT=0 LOG_LEVEL=debug LOG_FORMAT=text \
+  GATEWAY_LISTEN_ADDR=127.0.0.1 GATEWAY_LISTEN_PORT=0 HTTP_PORT=0 HEALTH_PORT=0 LOG_LEVEL=debug LOG_FORMAT=text \
     KAFKA_BOOTSTRAP_SERVERS=$KAFKA KAFKA_TOPIC=$TOPIC "$BIN" serve >"$WORK/gateway.out" 2>"$LOG" </dev/null &
   GATEWAY=$!
   started_or_ended() { logged 'gateway\.start' || ! alive; }
