@@ -391,6 +391,11 @@ impl<S: Stream> Conn<S> {
         !self.out.is_empty()
     }
 
+    /// Bytes read and not taken.
+    pub fn partial_bytes(&self) -> usize {
+        self.partial.len()
+    }
+
     pub fn take_partial(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.partial)
     }

@@ -93,7 +93,12 @@ impl<S: Stream> Hub<S> {
             |conn: &&mut Conn<S>| conn.wait == Wait::End && !conn.is_admin() && !conn.has_ended();
         let Some(conn) = self.table.get(slot).filter(is_closing) else { return false };
         let known = conn.left_in_kernel();
-        let is_late = matches!(conn.stream.peek(self.desk.read_area()), Ok(count) if count > known);
+        let is_late = match conn.stream.peek(self.desk.read_area()) {
+            // The end makes a message of a last line that had none.
+            Ok(0) => conn.partial_bytes() > 0,
+            Ok(count) => count > known,
+            Err(_) => false,
+        };
         if is_late {
             conn.wait = Wait::Turn;
         }
@@ -106,16 +111,22 @@ impl<S: Stream> Hub<S> {
             return;
         };
         let is_http = conn.is_http();
-        let (mut left, known) = (0, conn.left_in_kernel() as u64);
+        let (mut left, known, mut ended) = (0, conn.left_in_kernel() as u64, false);
         for _ in 0..READS_AWAY {
             match conn.stream.read(self.desk.read_area()) {
-                Ok(0) | Err(_) => break,
+                Ok(0) => {
+                    ended = true;
+                    break;
+                }
+                Err(_) => break,
                 Ok(count) => left += count as u64,
             }
         }
-        // The start of a message whose end never came is no message.
-        if left > known && !is_http {
-            self.unread_bytes += left;
+        // The start of a message whose end never came is no message; a last line is one once its sender has ended.
+        let unread =
+            if left > known { left } else { 0 } + if ended { conn.partial_bytes() as u64 } else { 0 };
+        if !is_http {
+            self.unread_bytes += unread;
         }
     }
 }
