@@ -6,6 +6,7 @@
 mod bench;
 mod broker;
 mod check_config;
+#[cfg(feature = "http")]
 mod dead_letters;
 mod environment;
 mod log_writer;
@@ -61,8 +62,12 @@ enum Command {
     Tail(tail::Args),
     Broker(broker::Args),
     Bench(bench::Args),
+    #[cfg(feature = "http")]
     DeadLetters(dead_letters::Args),
 }
+
+/// Why a command or an option does not work in a build for constrained hosts, which leaves its code out.
+pub const NO_HTTP: &str = "this build lacks the Cargo feature `http`";
 
 /// Runs the command that the process's arguments name; without one it prints the help.
 #[must_use]
@@ -78,6 +83,7 @@ pub fn run() -> ExitCode {
         Some(Command::Tail(args)) => tail::run(args),
         Some(Command::Broker(args)) => broker::run(args),
         Some(Command::Bench(args)) => bench::run(args),
+        #[cfg(feature = "http")]
         Some(Command::DeadLetters(args)) => dead_letters::run(args),
         None => {
             put(&mut std::io::stdout(), &Cli::command().render_help().to_string());

@@ -91,6 +91,9 @@ pub struct Args {
 /// Exit codes: 0 every line is stored (over TCP without --ack: every byte was taken), 1 anything less, 2 bad arguments or
 /// a file that cannot be opened.
 pub fn run(args: Args) -> ExitCode {
+    if args.http.is_some() && !cfg!(feature = "http") {
+        return fail(exit::CONFIGURATION, &format!("--http: {}", super::NO_HTTP));
+    }
     let target = match args.http.as_deref().map(http::Target::parse).transpose() {
         Ok(target) => target,
         Err(why) => return fail(exit::CONFIGURATION, &why),
@@ -106,8 +109,8 @@ pub fn run(args: Args) -> ExitCode {
             Err(error) => return fail(exit::CONFIGURATION, &format!("--report: {error}")),
         };
         match &target {
-            Some(target) => http::run(&args, target, input, &bar, report),
-            None => confirmed::run(&args, input, &bar, report),
+            Some(target) if cfg!(feature = "http") => http::run(&args, target, input, &bar, report),
+            _ => confirmed::run(&args, input, &bar, report),
         }
     } else {
         plain::run(&args, input, &bar)

@@ -33,6 +33,7 @@ pub(super) fn check(
         linger_ends_before_the_deadline(values, &options.kafka),
         compression_is_built_in(values, &options.kafka),
         http_is_built_in(values),
+        letters_are_built_in(values),
         letters_have_their_own_topic(values, &options.kafka),
         line_fits_buffer(values, options),
         message_fits_kernel(values, options),
@@ -111,6 +112,13 @@ fn compression_is_built_in(values: &Values, kafka: &KafkaOptions) -> Option<Faul
     };
     let right = format!("none, snappy or lz4: this build lacks the Cargo feature `{missing}`");
     Some(values.fault("KAFKA_COMPRESSION", right))
+}
+
+/// Dead letters come with HTTP's promises.
+fn letters_are_built_in(values: &Values) -> Option<Fault> {
+    let asked = ["DEAD_LETTER_DIR", "DEAD_LETTER_TCP"].into_iter().find(|name| values.is_given(name));
+    let right = "nothing: this build lacks the Cargo feature `http`, and dead letters with it";
+    asked.filter(|_| !cfg!(feature = "http")).map(|name| values.fault(name, right))
 }
 
 /// Asked for by name, and not there.

@@ -1,6 +1,6 @@
 //! How records end: ledger and buffer credited, waiting peers told, errors logged. The Kafka thread's book.
 
-use super::letters::{Failed, Letters, Taken};
+use super::letters::{self, Failed, Letters, Taken};
 use crate::event::{Outcome, excerpt};
 use crate::handoff::{Cause, Clock, KafkaEnd, Receipt, Target, Token, unix_ms};
 use crate::metrics::Throttle;
@@ -54,7 +54,7 @@ impl Accounts {
 
     /// Notes a record that failed, unless it goes on as a dead letter; true if it does. Its end then comes later.
     pub fn fail(&mut self, failed: &Failed<'_>, outcome: Outcome, cause: Cause) -> bool {
-        let taken = match self.letters.as_mut() {
+        let taken = match self.letters.as_mut().filter(|_| letters::BUILT_IN) {
             Some(letters) => letters.take(failed, outcome, cause, self.clock.now_us()),
             None => Taken::Not,
         };

@@ -93,8 +93,11 @@ impl Feeder {
             let batch = &self.gathered[pick.batch as usize];
             let record = &batch.records()[pick.record as usize];
             let entry = Entry::of(batch, record);
-            if code == Code::RD_KAFKA_RESP_ERR__QUEUE_FULL {
+            if may_wait(code) {
                 lanes.hold_back(pick.lane, entry);
+                if code == UNKNOWN_PARTITION {
+                    lanes.lane_down(pick.lane);
+                }
             } else {
                 lanes.leave(pick.lane);
                 refuse(accounts, entry, code);
@@ -144,8 +147,8 @@ impl Feeder {
             let inside = producer.produce(lanes.partition(lane), records, |position, code| {
                 self.refused.push((position, code))
             });
-            let full = self.refused.iter().find(|(_, code)| *code == Code::RD_KAFKA_RESP_ERR__QUEUE_FULL);
-            let left = full.map_or(count, |(position, _)| *position);
+            let stopped = self.refused.iter().find(|(_, code)| may_wait(*code)).copied();
+            let left = stopped.map_or(count, |(position, _)| position);
             for (position, code) in self.refused.iter().take_while(|(position, _)| *position < left) {
                 if let Some(entry) = lanes.waiting(lane).iter().nth(*position) {
                     refuse(accounts, entry, *code);
@@ -154,8 +157,10 @@ impl Feeder {
             lanes.released(lane, left, inside, now_us);
             total += inside;
             from = lane + 1;
-            if left < count {
-                break;
+            match stopped {
+                Some((_, UNKNOWN_PARTITION)) => lanes.lane_down(lane),
+                Some(_) => break,
+                None => {}
             }
         }
         accounts.book();
@@ -163,9 +168,74 @@ impl Feeder {
     }
 }
 
+/// The client library knows fewer partitions than we do: a topic that was made anew. The next picture of the cluster
+/// says which, and moves what waits.
+const UNKNOWN_PARTITION: Code = Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION;
+
+/// Refused for now, and not for good: the record waits on our side.
+fn may_wait(code: Code) -> bool {
+    matches!(code, Code::RD_KAFKA_RESP_ERR__QUEUE_FULL | UNKNOWN_PARTITION)
+}
+
 /// The client library took it not at all: it is certainly not stored.
 fn refuse(accounts: &mut Accounts, entry: Entry<'_>, code: Code) {
     let (outcome, cause) = judge(code, Persistence::Never);
     let is_letter = accounts.fail(&Failed::waiting(&entry, Stage::Send), outcome, cause);
     accounts.complain(entry.key(), if is_letter { letters::PENDING } else { outcome.name() }, cause);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lanes::Layout;
+    use super::super::producer::{Outgoing, Partition};
+    use super::*;
+    use crate::handoff::{Bell, BufferOptions, Clock, Shape, Shared, Token, TopicId, crossing};
+
+    /// Knows so many partitions.
+    struct Knows(u32, usize);
+
+    impl Producer for Knows {
+        fn produce<'a>(
+            &mut self,
+            partition: Partition,
+            records: impl Iterator<Item = Outgoing<'a>>,
+            mut refused: impl FnMut(usize, Code),
+        ) -> usize {
+            if partition.number < self.0 {
+                let count = records.count();
+                self.1 += count;
+                return count;
+            }
+            (0..records.count()).for_each(|position| refused(position, UNKNOWN_PARTITION));
+            0
+        }
+    }
+
+    /// A topic made anew with fewer partitions: until we have heard of it, its records wait and none is refused.
+    #[test]
+    fn records_of_a_partition_that_is_gone_wait_for_the_next_picture() {
+        let shared = Shared::new(BufferOptions { max_records: 1_000, max_bytes: 1 << 20 });
+        let (mut poll, kafka) = crossing(&shared, Bell::default(), Bell::default());
+        for number in 0..100 {
+            let key = format!("player-{number}");
+            poll.batch.arena().extend_from_slice(key.as_bytes());
+            let shape = Shape::keyed(TopicId(0), key.len() as u32, 0);
+            poll.batch.commit(Token::nobody(1), shape, 1);
+        }
+        poll.submit();
+        let mut accounts = Accounts::new(kafka, Clock::start());
+        let mut lanes = Lanes::new(1, 1_000, 60_000_000);
+        lanes.apply(&Layout { leaders: vec![vec![1; 12]], up: vec![1] });
+        let (mut feeder, mut producer) = (Feeder::default(), Knows(6, 0));
+        feeder.feed(&mut accounts, &mut lanes, Some(&mut producer), 1);
+        assert!(producer.1 > 0 && lanes.held_records() == 100 - producer.1, "{}", producer.1);
+        assert_eq!(
+            feeder.release(&mut accounts, &mut lanes, &mut producer, true, 1),
+            0,
+            "their lanes are down"
+        );
+        lanes.apply(&Layout { leaders: vec![vec![1; 6]], up: vec![1] });
+        feeder.release(&mut accounts, &mut lanes, &mut producer, true, 1);
+        assert_eq!((producer.1, lanes.held_records()), (100, 0));
+    }
 }

@@ -181,6 +181,12 @@ impl Lanes {
         }
     }
 
+    /// This lane is down until the next picture says otherwise: the client library does not know its partition any more,
+    /// as when a topic was made anew with fewer of them.
+    pub fn lane_down(&mut self, lane: u32) {
+        self.lanes[lane as usize].is_up = false;
+    }
+
     /// The topic refuses writes (no right, no such topic): a flood would only be refused as fast as it comes, so
     /// records wait here, and one at a time tries.
     pub fn suspect(&mut self, topic: TopicId) {

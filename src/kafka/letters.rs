@@ -131,6 +131,9 @@ pub struct Letters {
     parts: Vec<u8>,
 }
 
+/// Dead letters come with HTTP's promises: a build without it leaves them out.
+pub const BUILT_IN: bool = cfg!(feature = "http");
+
 impl Letters {
     /// `None` if no topic's records become dead letters. `wake` is called when the file has taken some.
     pub fn new(options: &KafkaOptions, max_records: usize, wake: impl Fn() + Send + 'static) -> Option<Self> {
@@ -139,7 +142,7 @@ impl Letters {
         for id in sources.iter().filter(|id| !options.topics.name(**id).is_empty()) {
             is_source[usize::from(options.topics.own_id(*id).0)] = true;
         }
-        if !is_source.contains(&true) {
+        if !BUILT_IN || !is_source.contains(&true) {
             return None;
         }
         let start = |dir: &std::path::PathBuf| match Writer::start(dir, *max_bytes, wake) {

@@ -321,7 +321,7 @@ impl Watch {
     /// Sends dead letters on their way, and books those that have arrived.
     pub fn post_letters(&mut self, now_us: u64) {
         // Taken out meanwhile: what happens to them is booked in the accounts.
-        if let Some(mut letters) = self.accounts.letters.take() {
+        if let Some(mut letters) = self.accounts.letters.take().filter(|_| letters::BUILT_IN) {
             letters.post(&mut self.accounts, &mut self.lanes, self.is_ending, now_us);
             self.accounts.letters = Some(letters);
             self.accounts.book();
@@ -330,12 +330,12 @@ impl Watch {
 
     /// Dead letters that are neither in a lane nor in the client library.
     pub fn has_letters(&self) -> bool {
-        self.accounts.letters.as_ref().is_some_and(|letters| !letters.is_empty())
+        letters::BUILT_IN && self.accounts.letters.as_ref().is_some_and(|letters| !letters.is_empty())
     }
 
     /// Whatever dead letters are left have no way any more.
     pub fn give_up_letters(&mut self) {
-        if let Some(letters) = self.accounts.letters.take() {
+        if let Some(letters) = self.accounts.letters.take().filter(|_| letters::BUILT_IN) {
             letters.give_up(&mut self.accounts);
             self.accounts.book();
         }

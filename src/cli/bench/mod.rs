@@ -144,6 +144,9 @@ pub fn run(args: Args) -> ExitCode {
 
 fn plan(args: &Args) -> Result<Plan, String> {
     let is_http = args.http.http;
+    if is_http && !cfg!(feature = "http") {
+        return Err(format!("--http: {}", super::NO_HTTP));
+    }
     let target = match args.addr.as_deref() {
         Some("-") => Target::Stdout,
         Some(addr) => Target::Tcp(resolve("--addr", addr.trim_start_matches("http://"))?),
@@ -189,7 +192,7 @@ fn execute(args: &Args, plan: &Plan) -> Result<(String, bool), String> {
     let health = args.health.trim_start_matches("http://");
     let metrics = plan.watched.then(|| Metrics::connect(resolve("--health", health)?)).transpose()?;
     let process = args.pid.map(Process::open).transpose()?;
-    if let (true, Target::Tcp(addr)) = (args.http.http, plan.target) {
+    if let (true, Target::Tcp(addr)) = (cfg!(feature = "http") && args.http.http, plan.target) {
         let load = http::Load::new(args, addr, plan)?;
         let report = http::execute(args, &load, metrics, process)?;
         return Ok((if args.json { report.json() } else { report.text() }, report.is_complete()));
