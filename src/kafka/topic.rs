@@ -42,7 +42,7 @@ pub struct TopicReady {
     pub max_batch_bytes: usize,
 }
 
-/// The helper thread at work. Dropped, it ends within one question.
+/// The helper thread at work. Dropped, it ends by itself after the question that it is asking.
 pub struct TopicGate {
     answer: Receiver<TopicReady>,
     stop: Arc<AtomicBool>,
@@ -78,7 +78,8 @@ impl TopicGate {
 impl Drop for TopicGate {
     fn drop(&mut self) {
         self.stop.store(true, SeqCst);
-        if let Some(thread) = self.thread.take() {
+        // One that is asking just now ends by itself, within the time of a question: nobody waits for it.
+        if let Some(thread) = self.thread.take().filter(JoinHandle::is_finished) {
             // A panic there was reported by its thread; nothing to add here.
             let _ = thread.join();
         }
@@ -112,19 +113,21 @@ fn look(
     let search = |(id, name)| Search { id, name, attempts: 0, created: false, seen_before: None };
     let mut searches: Vec<Search<'_>> = options.topics.own().map(search).collect();
     while !searches.is_empty() && !is_stopped() {
-        let mut is_patient = true;
-        searches.retain_mut(|search| match search.step(&admin, options, servers) {
-            Step::Found(topic) => {
-                found(topic);
-                false
+        // Each as far as it goes before the next: making one may take its time, and the others are not to wait for it.
+        searches.retain_mut(|search| {
+            while !is_stopped() {
+                match search.step(&admin, options, servers) {
+                    Step::Found(topic) => {
+                        found(topic);
+                        return false;
+                    }
+                    Step::Again => {}
+                    Step::Later => break,
+                }
             }
-            Step::Again => {
-                is_patient = false;
-                true
-            }
-            Step::Later => true,
+            true
         });
-        if is_patient && !searches.is_empty() {
+        if !searches.is_empty() {
             thread::park_timeout(PAUSE);
         }
     }
