@@ -1,7 +1,7 @@
 //! The producer, and the librdkafka calls that rdkafka does not wrap: the only `unsafe` of the gateway.
 //!
-//! Owns the producer, its topic handle and its main queue. Never decides anything: it hands records over in one
-//! call a batch and reports what comes back. Why not `BaseProducer::send` and `poll`: a batch call sorted by
+//! Owns the producer, its topic handles and its main queue. Never decides anything: it hands records over in one
+//! call a partition, those with headers one by one, and reports what comes back. Why not `BaseProducer::send` and `poll`: a batch call sorted by
 //! partition costs less than half on every thread, and `poll(T)` always lasts T.
 
 use std::cell::RefCell;
