@@ -84,6 +84,36 @@ fn an_absent_topic_is_created_and_early_records_wait_for_it() {
     assert_eq!(read_all(kafka.bootstrap(), &topic).len(), 500);
 }
 
+/// S4-R6: the profile `games` makes the five topics of its source in their shapes, those that it never writes too.
+#[cfg(feature = "http")]
+#[test]
+fn the_topics_of_games_have_their_sources_shapes() {
+    let kafka = kafka();
+    let env = [
+        ("PROFILE", "games"),
+        ("GATEWAY_LISTEN_PORT", "off"),
+        ("HTTP_PORT", "0"),
+        ("KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap()),
+    ];
+    let sluice = Sluice::start(&env);
+    sluice.await_ready();
+    let day_ms = 86_400_000_u64;
+    for (topic, partitions, days) in [
+        ("player.events.raw", 3, 7),
+        ("player.events.processed", 3, 7),
+        ("player.statistics", 3, 30),
+        ("game.leaderboards", 1, 30),
+        ("system.dlq", 1, 30),
+    ] {
+        eventually(PATIENCE, topic, || kafka.leaders(topic).len() == partitions);
+        let properties = properties(&kafka, topic);
+        assert_eq!(properties["retention.ms"], (days * day_ms).to_string(), "{topic}");
+        assert_eq!(properties["cleanup.policy"], "delete", "{topic}");
+    }
+    sluice.signal(SIGTERM);
+    assert_eq!(sluice.wait().0, 0);
+}
+
 /// S0-R5: RF and partitions are ours to choose only when we create; a topic that exists stays as it is.
 #[test]
 fn an_existing_topic_is_never_altered() {

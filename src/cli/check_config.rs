@@ -64,6 +64,7 @@ fn report(configuration: &Configuration) -> String {
 fn origin(one: &Effective) -> String {
     match &one.origin {
         Origin::Default => "default".into(),
+        Origin::Profile => "profile".into(),
         Origin::Derived => "derived".into(),
         Origin::Environment(under) if *under == one.name => "environment".into(),
         Origin::Environment(under) => format!("environment, as {under}"),

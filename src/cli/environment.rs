@@ -21,11 +21,8 @@ fn load_from(vars: impl Iterator<Item = (OsString, OsString)>) -> Result<Configu
         match value.into_string() {
             Ok(value) => environment.push((name, value)),
             Err(value) if config::is_ours(&name) => {
-                let shown = if name.starts_with(config::table::PASSTHROUGH_PREFIX) {
-                    config::MASK.into()
-                } else {
-                    value.to_string_lossy()
-                };
+                let shown =
+                    if config::may_be_secret(&name) { config::MASK.into() } else { value.to_string_lossy() };
                 broken.push(Fault::new(&name, &shown, "UTF-8 text"));
             }
             Err(_) => {}

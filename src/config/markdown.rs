@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::parse::{expected, size_text};
+use super::profile::Profile;
 use super::table::{Kind, Section, Variable, section_rows};
 
 const HEAD: &str = "\
@@ -21,6 +22,9 @@ naming the variable, the value and what would be right. A name that looks like o
   underscores: `KAFKA_CONF_SECURITY_PROTOCOL=sasl_ssl` sets `security.protocol`. A property that has a variable of
   its own is taken for it; if both are given, the variable wins with a warning. `message.timeout.ms` and
   `delivery.timeout.ms` are one property with two names: one that differs from `KAFKA_DELIVERY_TIMEOUT_MS` is a fault.
+- **The way to Kafka** may be given in the words of S4's services: `KAFKA_SECURITY_PROTOCOL` (`PLAINTEXT`, `SSL`,
+  `SASL_PLAINTEXT`, `SASL_SSL`) is `security.protocol`, `KAFKA_USERNAME` and `KAFKA_PASSWORD` (or `KAFKA_PASSWORD_FILE`)
+  log in by SCRAM-SHA-512. TLS and SCRAM need the Cargo feature `tls`.
 - **Secrets** may stand in a file: `KAFKA_CONF_SASL_PASSWORD_FILE=/run/secrets/kafka` reads `sasl.password` from it.
   Secrets are never printed.
 ";
@@ -37,6 +41,30 @@ const TAIL: &str = "
 - `MEMORY_LIMIT`, when set, is at least the worst-case sum that `sluice check-config` prints.
 ";
 
+const PROFILES: &str = "
+A profile is a set of defaults: a variable that is given wins. Under `ingest` and `games` there is one topic for events,
+and `KAFKA_TOPIC` names it. Names of those services that have no meaning here are taken with a warning:
+`WORKER_POOL_SIZE`, `KAFKA_MAX_RETRIES`, `KAFKA_RETRY_BACKOFF`.
+
+";
+
+/// Where each profile's defaults differ.
+fn profiles(page: &mut String) {
+    page.push_str(PROFILES);
+    page.push_str("| profile | defaults |\n|---|---|\n");
+    for (name, profile) in Profile::NAMES.iter().zip(Profile::ALL) {
+        let mut defaults: Vec<String> =
+            profile.defaults().iter().map(|(name, default)| format!("`{name}={default}`")).collect();
+        let creations = profile.creations("player.events.raw", "system.dlq");
+        if !creations.is_empty() {
+            defaults.push(format!("`KAFKA_CREATE_TOPICS={creations}`"));
+        }
+        let all = if defaults.is_empty() { "those below".into() } else { defaults.join(", ") };
+        // Writing into a String cannot fail.
+        let _ = writeln!(page, "| `{name}` | {all} |");
+    }
+}
+
 /// The whole of `docs/configuration.md`.
 #[must_use]
 pub fn page() -> String {
@@ -51,6 +79,9 @@ pub fn page() -> String {
         for row in section_rows(section) {
             let _ =
                 writeln!(page, "| {} | {} | {} | {} |", names(row), default(row), value(row.kind), row.help);
+        }
+        if section == Section::Profile {
+            profiles(&mut page);
         }
     }
     page + TAIL
@@ -128,6 +159,7 @@ fn value(kind: Kind) -> String {
         Kind::Name => "name".into(),
         Kind::Networks => "addresses and networks by comma".into(),
         Kind::Folder => "path, or `off`".into(),
+        Kind::Creations => "`name[:partitions[:retention]]` by comma".into(),
         Kind::UrlPath => "path".into(),
         Kind::Passthrough => "any".into(),
         Kind::Topic | Kind::TopicOrOff => expected(kind),

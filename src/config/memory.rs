@@ -220,8 +220,9 @@ fn property(kafka: &KafkaOptions, names: &[&str], default: u64) -> u64 {
 }
 
 fn embedded(kafka: &KafkaOptions) -> Part {
-    let each = u64::try_from(kafka.partitions).unwrap_or(0);
-    let partitions = each.saturating_mul(kafka.topics.names().len() as u64);
+    let names = kafka.topics.names().into_iter().chain(kafka.beside());
+    let each = |name| u64::try_from(kafka.creation(name).partitions.unwrap_or(0)).unwrap_or(0);
+    let partitions = names.map(each).fold(0, u64::saturating_add);
     let how = format!("{partitions} partitions x {}, as compressed", size_text(EMBEDDED_PARTITION_BYTES));
     Part { name: "embedded broker", bytes: partitions.saturating_mul(EMBEDDED_PARTITION_BYTES), how }
 }

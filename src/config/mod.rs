@@ -15,6 +15,7 @@ pub mod markdown;
 pub mod memory;
 mod parse;
 mod passthrough;
+mod profile;
 mod raw;
 mod ready;
 mod relations;
@@ -28,6 +29,7 @@ pub use effective::{Effective, Origin};
 pub use fault::{Fault, MASK, Refusal, Warning};
 pub use log_options::{LogFormat, LogOptions, LogOutput};
 pub use parse::{expected, size_text};
+pub use profile::Profile;
 
 /// The value of KAFKA_BOOTSTRAP_SERVERS that runs a mock cluster inside the process.
 pub const EMBEDDED: &str = "embedded";
@@ -42,14 +44,20 @@ pub struct Configuration {
     pub warnings: Vec<Warning>,
 }
 
+/// Whether a variable may hold a secret.
+#[must_use]
+pub fn may_be_secret(name: &str) -> bool {
+    passthrough::is_one(name)
+}
+
 /// Reads a configuration from `environment`, as (name, value) in any order.
 ///
 /// # Errors
 /// All faults at once; the process exits with 2 then.
 pub fn load(environment: impl IntoIterator<Item = (String, String)>) -> Result<Configuration, Refusal> {
-    let raw::Raw { given, mut properties, mut faults, mut warnings } = raw::gather(environment);
+    let raw::Raw { profile, given, mut properties, mut faults, mut warnings } = raw::gather(environment);
     properties.sort_by(|one, other| one.name.cmp(&other.name));
-    let values = values::Values::read(given, &mut faults);
+    let values = values::Values::read(profile, given, &mut faults);
     let gateway = ready::gateway(&values, &properties);
     let log = ready::log(&values);
     relations::check(&values, &gateway, &mut faults, &mut warnings);
@@ -63,5 +71,5 @@ pub fn load(environment: impl IntoIterator<Item = (String, String)>) -> Result<C
 /// Whether a variable is one of the table's or a passed-through client property.
 #[must_use]
 pub fn is_ours(name: &str) -> bool {
-    table::find(name).is_some() || name.starts_with(table::PASSTHROUGH_PREFIX)
+    table::find(name).is_some() || passthrough::is_one(name)
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::table::Kind;
 use crate::admission::TrustedProxies;
+use crate::kafka::Creation;
 
 /// A value that has been read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +55,7 @@ fn read(kind: Kind, text: &str) -> Option<Value> {
         Kind::UrlPath => url_path(text).then(|| Value::Text(text.into())),
         Kind::Folder if text.eq_ignore_ascii_case("off") => Some(Value::Text(String::new())),
         Kind::Folder => (!text.contains('\0')).then(|| Value::Text(text.into())),
+        Kind::Creations => creations(text).map(|_| Value::Text(text.into())),
         Kind::Output | Kind::Passthrough => (!text.is_empty()).then(|| Value::Text(text.into())),
     }
 }
@@ -90,6 +92,7 @@ pub fn expected(kind: Kind) -> String {
         }
         Kind::UrlPath => "a path such as /metrics: a slash, then letters, digits and . _ - /".into(),
         Kind::Folder => "the path of a folder, or off".into(),
+        Kind::Creations => "name[:partitions[:retention]] by comma, such as a:3:7d,b::30d".into(),
         Kind::Output => "stderr, stdout or the path of a file".into(),
         Kind::Passthrough => "a value that librdkafka takes for this property, not empty".into(),
     }
@@ -186,6 +189,26 @@ fn topic(text: &str) -> bool {
     (1..=249).contains(&text.len()) && text.bytes().all(legal) && text != "." && text != ".."
 }
 
+/// `name[:partitions[:retention]]` by comma, each part but the name possibly empty.
+pub(super) fn creations(text: &str) -> Option<Vec<Creation>> {
+    let one = |text: &str| {
+        let mut parts = text.trim().split(':');
+        let name = parts.next().filter(|name| topic(name))?.to_owned();
+        let partitions = match parts.next().unwrap_or_default() {
+            "" => None,
+            count => Some(
+                integer(count).and_then(|n| i32::try_from(n).ok()).filter(|n| (1..=100_000).contains(n))?,
+            ),
+        };
+        let retention = match parts.next().unwrap_or_default() {
+            "" => None,
+            time => Some(duration(time).filter(|time| !time.is_zero())?),
+        };
+        parts.next().is_none().then_some(Creation { name, partitions, retention })
+    };
+    text.split(',').filter(|text| !text.trim().is_empty()).map(one).collect()
+}
+
 fn url_path(text: &str) -> bool {
     let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/');
     text.starts_with('/') && text.len() > 1 && text.bytes().all(legal)
@@ -201,6 +224,27 @@ mod tests {
         }
         for text in bad {
             assert_eq!(parse(kind, text), Err(expected(kind)), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn topics_to_create() {
+        let creation = |name: &str, partitions, days: Option<u64>| Creation {
+            name: name.into(),
+            partitions,
+            retention: days.map(|days| Duration::from_secs(days * 86_400)),
+        };
+        let read = creations("a:3:7d, b::30d,c:1,d").unwrap();
+        let meant = [
+            creation("a", Some(3), Some(7)),
+            creation("b", None, Some(30)),
+            creation("c", Some(1), None),
+            creation("d", None, None),
+        ];
+        assert_eq!(read, meant);
+        assert_eq!(creations(""), Some(Vec::new()));
+        for bad in [":3", "a:0", "a:x", "a::0", "a::7", "a:1:7d:x", "a b", "a:100001"] {
+            assert_eq!(creations(bad), None, "{bad}");
         }
     }
 

@@ -3,11 +3,13 @@
 //! Which properties may pass, which have a variable of their own, which are Sluice's and why, and which are
 //! secret. Whether a property exists and what it takes is librdkafka's knowledge: the kafka room asks it.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use crate::kafka::check_property;
 
-use super::fault::{Fault, MASK};
+use super::fault::{Fault, MASK, Warning};
+use super::table::PASSTHROUGH_PREFIX;
 
 /// The row for which message.timeout.ms and delivery.timeout.ms are two more names (S0-P1).
 pub(super) const DELIVERY_TIMEOUT: &str = "KAFKA_DELIVERY_TIMEOUT_MS";
@@ -74,6 +76,53 @@ pub(super) fn rule(property: &str) -> Rule {
     }
 }
 
+/// S4's names for the way to Kafka, and what follows [`PASSTHROUGH_PREFIX`] for the same (S4-R8).
+const LOGIN: [(&str, &str); 4] = [
+    (USERNAME, "SASL_USERNAME"),
+    ("KAFKA_PASSWORD", "SASL_PASSWORD"),
+    ("KAFKA_PASSWORD_FILE", "SASL_PASSWORD_FILE"),
+    ("KAFKA_SECURITY_PROTOCOL", "SECURITY_PROTOCOL"),
+];
+const USERNAME: &str = "KAFKA_USERNAME";
+
+/// Whether a variable is one of S4's for the way to Kafka.
+pub(super) fn is_login(name: &str) -> bool {
+    LOGIN.iter().any(|(login, _)| *login == name)
+}
+
+/// Whether a variable names a client property.
+pub(super) fn is_one(name: &str) -> bool {
+    name.starts_with(PASSTHROUGH_PREFIX) || is_login(name)
+}
+
+/// Which property a variable names, if it does. S4's services are given empty ones where there is no login.
+pub(super) fn tail<'a>(name: &'a str, text: &str) -> Option<&'a str> {
+    let login = LOGIN.iter().find(|(login, _)| *login == name && !text.is_empty()).map(|(_, tail)| *tail);
+    login.or_else(|| name.strip_prefix(PASSTHROUGH_PREFIX).filter(|tail| !tail.is_empty()))
+}
+
+/// A user name in S4's way logs in by SCRAM-SHA-512, over TCP in clear unless KAFKA_SECURITY_PROTOCOL says otherwise.
+pub(super) fn complete_login(properties: &mut BTreeMap<String, Property>) -> Option<Warning> {
+    let user = properties.get("sasl.username").filter(|property| property.variable == USERNAME)?;
+    let variable = user.variable.clone();
+    let property = |name: &str, value: &str| Property {
+        name: name.into(),
+        value: value.into(),
+        variable: variable.clone(),
+    };
+    let mechanisms = ["sasl.mechanism", "sasl.mechanisms"];
+    if !mechanisms.iter().any(|name| properties.contains_key(*name)) {
+        properties.insert(mechanisms[0].into(), property(mechanisms[0], "SCRAM-SHA-512"));
+    }
+    let protocol = "security.protocol";
+    if properties.contains_key(protocol) {
+        return None;
+    }
+    properties.insert(protocol.into(), property(protocol, "sasl_plaintext"));
+    let text = "no KAFKA_SECURITY_PROTOCOL beside it: SASL_PLAINTEXT, what is sent can be read on the way";
+    Some(Warning::new(&variable, text))
+}
+
 /// Whether this build of the client takes the property; the fault says why not.
 pub(super) fn check(property: &Property) -> Result<(), Fault> {
     let fault = |right: String| Err(Fault::new(&property.variable, property.shown(), right));
@@ -111,6 +160,7 @@ pub(super) fn read(variable: &str, tail: &str, text: &str) -> Result<Property, F
         Some(name) => (name, secret_from(text).map_err(|right| Fault::new(variable, text, right))?),
         None => (property_name(tail), text.to_owned()),
     };
+    let value = if name == "security.protocol" { value.to_ascii_lowercase() } else { value };
     let property = Property { name, value, variable: variable.into() };
     if property.value.is_empty() {
         return Err(Fault::new(variable, text, "a value that librdkafka takes for this property, not empty"));

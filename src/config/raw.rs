@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use super::fault::{Fault, Warning};
 use super::passthrough::{self, Property, Rule};
-use super::table::{self, PASSTHROUGH_PREFIX, Variable};
+use super::profile::{self, Profile};
+use super::table::{self, Variable};
 use super::{parse, unknown};
 
 /// A value as somebody gave it.
@@ -21,6 +22,7 @@ pub(super) struct Given {
 /// What an environment says about Sluice.
 #[derive(Debug, Default)]
 pub(super) struct Raw {
+    pub profile: Profile,
     /// By the row's own name.
     pub given: BTreeMap<&'static str, Given>,
     /// Client properties that no row stands for.
@@ -31,22 +33,24 @@ pub(super) struct Raw {
 
 /// Sorts an environment onto the table's rows.
 pub(super) fn gather(environment: impl IntoIterator<Item = (String, String)>) -> Raw {
-    let mut raw = Raw::default();
     let mut properties = BTreeMap::new();
     // By name, so that messages come in the same order whatever order the environment has.
     let environment: BTreeMap<String, String> = environment.into_iter().collect();
+    let profile = Profile::of(environment.get(profile::VARIABLE).map(String::as_str));
+    let mut raw = Raw { profile, ..Raw::default() };
     for (name, text) in &environment {
-        if let Some(row) = table::find(name) {
+        if let Some(row) = profile.row(name) {
             raw.take(row, name, text);
-        } else if let Some(tail) = name.strip_prefix(PASSTHROUGH_PREFIX).filter(|tail| !tail.is_empty()) {
+        } else if let Some(tail) = passthrough::tail(name, text) {
             match passthrough::read(name, tail, text) {
                 Ok(property) => raw.take_property(&mut properties, property),
                 Err(fault) => raw.faults.push(fault),
             }
-        } else if let Some(warning) = unknown::warn(name) {
+        } else if let Some(warning) = unknown::warn(name).filter(|_| !passthrough::is_login(name)) {
             raw.warnings.push(warning);
         }
     }
+    raw.warnings.extend(passthrough::complete_login(&mut properties));
     for property in properties.into_values() {
         raw.apply(property);
     }

@@ -11,7 +11,7 @@ use crate::kafka::{Bootstrap, DEAD_LETTERS, KafkaOptions, LetterOptions, Topics}
 use crate::net::NetOptions;
 use crate::pipeline::ValueFormat;
 #[cfg(feature = "http")]
-use crate::pipeline::events::{EventRules, IdVersion};
+use crate::pipeline::events::{EventRules, IdVersion, Layout};
 #[cfg(feature = "http")]
 use crate::session::{Ack, IdempotencyOptions, RouteOptions};
 use crate::session::{EVENTS_TOPIC, Framing, HttpOptions, PLAYER_EVENTS_TOPIC, TCP_TOPIC, TcpOptions};
@@ -95,8 +95,9 @@ fn http(values: &Values) -> HttpOptions {
         key_field: (!key_field.is_empty()).then(|| key_field.to_owned()),
         max_items: values.number("BUFFER_MAX_MSGS"),
         ids: if values.text("EVENT_ID_VERSION") == "7" { IdVersion::V7 } else { IdVersion::V4 },
-        ..EventRules::default()
+        layout: if values.text("EVENTS_LAYOUT") == "ingest" { Layout::Ingest } else { Layout::Plain },
     };
+    let is_on = |topic| !values.text(topic).is_empty();
     let max_body_bytes = values.bytes("HTTP_MAX_BODY_BYTES");
     HttpOptions {
         max_body_bytes,
@@ -108,8 +109,15 @@ fn http(values: &Values) -> HttpOptions {
             window: values.time("IDEMPOTENCY_WINDOW"),
             bytes: values.bytes("IDEMPOTENCY_BYTES"),
         },
-        events: RouteOptions { topic: EVENTS_TOPIC, ack: ack("EVENTS_ACK"), timeout, rules: rules.clone() },
+        events: RouteOptions {
+            is_on: is_on("EVENTS_TOPIC"),
+            topic: EVENTS_TOPIC,
+            ack: ack("EVENTS_ACK"),
+            timeout,
+            rules: rules.clone(),
+        },
         player_events: RouteOptions {
+            is_on: is_on("PLAYER_EVENTS_TOPIC"),
             topic: PLAYER_EVENTS_TOPIC,
             ack: ack("PLAYER_EVENTS_ACK"),
             timeout: timeout.min(PLAYER_EVENTS_TIMEOUT),
@@ -171,13 +179,23 @@ pub(super) fn recv_buffer_bytes_min(tcp: &TcpOptions) -> usize {
     longest_message_bytes(tcp).saturating_mul(2)
 }
 
+/// HTTP's routes that are on, with the variables of their topics.
+fn routes(values: &Values) -> impl Iterator<Item = (TopicId, &'static str)> {
+    let has_http = cfg!(feature = "http") && values.port("HTTP_PORT").is_some();
+    [(EVENTS_TOPIC, "EVENTS_TOPIC"), (PLAYER_EVENTS_TOPIC, "PLAYER_EVENTS_TOPIC")]
+        .into_iter()
+        .filter(move |(_, name)| has_http && !values.text(name).is_empty())
+}
+
 /// A route that is off has no topic: none is created for it, and none holds readiness back.
 fn topics(values: &Values) -> Topics {
     let mut topics = Topics::default();
-    topics.set(TCP_TOPIC, values.text("KAFKA_TOPIC"));
-    if cfg!(feature = "http") && values.port("HTTP_PORT").is_some() {
-        topics.set(EVENTS_TOPIC, values.text("EVENTS_TOPIC"));
-        topics.set(PLAYER_EVENTS_TOPIC, values.text("PLAYER_EVENTS_TOPIC"));
+    // With nothing else to listen for there is one topic all the same, to show that Kafka is there.
+    if values.port("GATEWAY_LISTEN_PORT").is_some() || routes(values).next().is_none() {
+        topics.set(TCP_TOPIC, values.text("KAFKA_TOPIC"));
+    }
+    for (id, name) in routes(values) {
+        topics.set(id, values.text(name));
     }
     let letters = values.text("KAFKA_DLQ_TOPIC");
     if !letters.is_empty() && !letter_sources(values).is_empty() {
@@ -188,10 +206,7 @@ fn topics(values: &Values) -> Topics {
 
 /// Topics whose records become dead letters.
 fn letter_sources(values: &Values) -> Vec<TopicId> {
-    let mut sources = Vec::new();
-    if cfg!(feature = "http") && values.port("HTTP_PORT").is_some() {
-        sources.extend([EVENTS_TOPIC, PLAYER_EVENTS_TOPIC]);
-    }
+    let mut sources: Vec<TopicId> = routes(values).map(|(id, _)| id).collect();
     if values.flag("DEAD_LETTER_TCP") {
         sources.push(TCP_TOPIC);
     }
@@ -207,6 +222,14 @@ fn letters(values: &Values) -> LetterOptions {
     }
 }
 
+/// KAFKA_CREATE_TOPICS as given, or what the profile creates.
+pub(super) fn creations(values: &Values) -> String {
+    if values.is_given("KAFKA_CREATE_TOPICS") || values.port("HTTP_PORT").is_none() {
+        return values.text("KAFKA_CREATE_TOPICS").to_owned();
+    }
+    values.profile.creations(values.text("PLAYER_EVENTS_TOPIC"), values.text("KAFKA_DLQ_TOPIC"))
+}
+
 fn kafka(values: &Values, properties: &[Property]) -> KafkaOptions {
     let bootstrap = match values.text("KAFKA_BOOTSTRAP_SERVERS") {
         EMBEDDED => Bootstrap::Embedded,
@@ -217,6 +240,8 @@ fn kafka(values: &Values, properties: &[Property]) -> KafkaOptions {
         bootstrap,
         topics: topics(values),
         partitions: values.number("KAFKA_PARTITIONS"),
+        // The text was read once before: it can be read.
+        creations: super::parse::creations(&creations(values)).unwrap_or_default(),
         replication_factor: values.number("KAFKA_REPLICATION_FACTOR"),
         min_insync_replicas: values.number("KAFKA_MIN_INSYNC_REPLICAS"),
         idempotence: values.flag("ENABLE_IDEMPOTENCE"),

@@ -10,6 +10,7 @@ use crate::kafka::{DEAD_LETTERS, KafkaOptions};
 use crate::session::ADMIN_PATHS;
 
 use super::fault::{Fault, Warning};
+use super::profile::{self, Profile};
 use super::values::Values;
 use super::{memory, ready};
 
@@ -33,6 +34,7 @@ pub(super) fn check(
         linger_ends_before_the_deadline(values, &options.kafka),
         compression_is_built_in(values, &options.kafka),
         http_is_built_in(values),
+        profile_is_built_in(values),
         letters_are_built_in(values),
         letters_have_their_own_topic(values, &options.kafka),
         line_fits_buffer(values, options),
@@ -127,6 +129,13 @@ fn http_is_built_in(values: &Values) -> Option<Fault> {
         values.is_given("HTTP_PORT") && values.usable(&["HTTP_PORT"]) && values.port("HTTP_PORT").is_some();
     let right = "off: this build lacks the Cargo feature `http`";
     (is_asked && !cfg!(feature = "http")).then(|| values.fault("HTTP_PORT", right))
+}
+
+/// HTTP's profiles, and no HTTP.
+fn profile_is_built_in(values: &Values) -> Option<Fault> {
+    let is_asked = matches!(values.profile, Profile::Ingest | Profile::Games);
+    let right = "all or scores: this build lacks the Cargo feature `http`";
+    (is_asked && !cfg!(feature = "http")).then(|| values.fault(profile::VARIABLE, right))
 }
 
 /// Or a letter could not be told from an event.

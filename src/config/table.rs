@@ -4,9 +4,12 @@
 //! `docs/configuration.md` and the warnings about unknown names. A variable that is not here does not exist. The
 //! names are those of the public conventions; other tools set them, so they do not change.
 
+use super::profile::Profile;
+
 /// Where a variable stands in help and documentation, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Section {
+    Profile,
     Listeners,
     Kafka,
     Buffer,
@@ -19,7 +22,8 @@ pub enum Section {
 }
 
 impl Section {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
+        Self::Profile,
         Self::Listeners,
         Self::Kafka,
         Self::Buffer,
@@ -35,6 +39,7 @@ impl Section {
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
+            Self::Profile => "Profile",
             Self::Listeners => "Listeners",
             Self::Kafka => "Kafka",
             Self::Buffer => "Buffer and memory",
@@ -94,6 +99,8 @@ pub enum Kind {
     UrlPath,
     /// The path of a folder, or `off`, or nothing.
     Folder,
+    /// Topics to create by comma, each `name[:partitions[:retention]]`, or nothing.
+    Creations,
     /// `stderr`, `stdout` or a file.
     Output,
     /// Any client property: the row stands for all names that begin like it.
@@ -135,6 +142,9 @@ const fn row(
 /// The table.
 #[rustfmt::skip]
 pub const VARIABLES: &[Variable] = &[
+    row(Section::Profile, "PROFILE", &[], "all", Kind::Choice(&Profile::NAMES),
+        "Whose defaults hold: every listener and route, TCP's scores alone, `POST /events` alone, `POST /api/v1/events` alone."),
+
     row(Section::Listeners, "GATEWAY_LISTEN_ADDR", &[], "0.0.0.0", Kind::Address,
         "Address of the TCP listener."),
     row(Section::Listeners, "GATEWAY_LISTEN_PORT", &[], "7000", Kind::Port,
@@ -158,10 +168,12 @@ pub const VARIABLES: &[Variable] = &[
         "Brokers to ask first; `embedded` runs a mock cluster inside the process, in memory only."),
     row(Section::Kafka, "KAFKA_TOPIC", &[], "score_updates", Kind::Topic,
         "Topic of TCP's score updates; created when it does not exist, never altered when it does, as are all others."),
-    row(Section::Kafka, "EVENTS_TOPIC", &[], "events", Kind::Topic,
-        "Topic of `POST /events`."),
-    row(Section::Kafka, "PLAYER_EVENTS_TOPIC", &["KAFKA_TOPIC_PLAYER_EVENTS"], "player.events.raw", Kind::Topic,
-        "Topic of `POST /api/v1/events`."),
+    row(Section::Kafka, "EVENTS_TOPIC", &[], "events", Kind::TopicOrOff,
+        "Topic of `POST /events`; `off` for no such route."),
+    row(Section::Kafka, "PLAYER_EVENTS_TOPIC", &["KAFKA_TOPIC_PLAYER_EVENTS"], "player.events.raw", Kind::TopicOrOff,
+        "Topic of `POST /api/v1/events`; `off` for no such route."),
+    row(Section::Kafka, "KAFKA_CREATE_TOPICS", &[], "", Kind::Creations,
+        "Topics to create beside those that are written, or in another shape, such as `a:3:7d,b::30d`: partitions and retention may be left out."),
     row(Section::Kafka, "KAFKA_PARTITIONS", &["KAFKA_NUM_PARTITIONS"], "12", Kind::Count { min: 1, max: 100_000 },
         "Partitions of a topic that is created."),
     row(Section::Kafka, "KAFKA_REPLICATION_FACTOR", &[], "1", Kind::Count { min: 1, max: 32_767 },
@@ -176,7 +188,7 @@ pub const VARIABLES: &[Variable] = &[
         "How long a record may wait for others to share its request."),
     row(Section::Kafka, "KAFKA_COMPRESSION", &[], "lz4", Kind::Choice(&["none", "gzip", "snappy", "lz4", "zstd"]),
         "Compression of what is published; gzip and zstd are Cargo features, both on by default."),
-    row(Section::Kafka, "KAFKA_DELIVERY_TIMEOUT_MS", &[], "60000", Kind::Millis { min: 1, max: 2_147_483_647 },
+    row(Section::Kafka, "KAFKA_DELIVERY_TIMEOUT_MS", &["KAFKA_WRITE_TIMEOUT"], "60000", Kind::Millis { min: 1, max: 2_147_483_647 },
         "How long a record may take, from its acceptance, until Kafka has it or its sender is told; the one bound on retries."),
     row(Section::Kafka, "KAFKA_CONF_*", &[], "", Kind::Passthrough,
         "Any property of librdkafka, dots written as underscores (KAFKA_CONF_CLIENT_ID is client.id); a variable of its own wins over it."),
@@ -229,6 +241,8 @@ pub const VARIABLES: &[Variable] = &[
         "The same for /api/v1/events."),
     row(Section::Http, "EVENTS_KEY_FIELD", &[], "", Kind::Name,
         "Member of an event on /events whose value becomes the record's key; without it records have none."),
+    row(Section::Http, "EVENTS_LAYOUT", &[], "plain", Kind::Choice(&["plain", "ingest"]),
+        "Record of /events: no key and no header of ours, or the event's id as the key and as the header trace_id."),
     row(Section::Http, "EVENT_ID_VERSION", &[], "4", Kind::Choice(&["4", "7"]),
         "Version of the UUIDs that the gateway gives: random, or ordered by time."),
 

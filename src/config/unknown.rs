@@ -26,14 +26,17 @@ const PREFIXES: [&str; 16] = [
 ];
 
 /// Names of other programs for things that have another name here.
-const KNOWN_ELSEWHERE: [(&str, &str); 7] = [
-    ("KAFKA_USERNAME", "KAFKA_CONF_SASL_USERNAME"),
-    ("KAFKA_PASSWORD", "KAFKA_CONF_SASL_PASSWORD"),
-    ("KAFKA_PASSWORD_FILE", "KAFKA_CONF_SASL_PASSWORD_FILE"),
-    ("KAFKA_SECURITY_PROTOCOL", "KAFKA_CONF_SECURITY_PROTOCOL"),
+const KNOWN_ELSEWHERE: [(&str, &str); 3] = [
     ("KAFKA_CLIENT_ID", "KAFKA_CONF_CLIENT_ID"),
     ("KAFKA_ACKS", "KAFKA_REQUIRED_ACKS"),
     ("GATEWAY_PORT", "GATEWAY_LISTEN_PORT"),
+];
+
+/// Names of the source documents that mean nothing here, and why (S3-R7).
+const IGNORED: [(&str, &str); 3] = [
+    ("WORKER_POOL_SIZE", "one producer thread serves all, and keeps the order of each key"),
+    ("KAFKA_MAX_RETRIES", "KAFKA_DELIVERY_TIMEOUT_MS is the one bound on retries"),
+    ("KAFKA_RETRY_BACKOFF", "KAFKA_DELIVERY_TIMEOUT_MS is the one bound on retries"),
 ];
 
 /// Most single-character edits between a typing error and what was meant.
@@ -41,6 +44,9 @@ const EDITS_MAX: usize = 3;
 
 /// A warning about `name`, which is no row of the table, if it looks meant for us.
 pub(super) fn warn(name: &str) -> Option<Warning> {
+    if let Some((_, why)) = IGNORED.iter().find(|(other, _)| *other == name) {
+        return Some(Warning::new(name, format!("ignored: {why}")));
+    }
     let meant = suggestion(name);
     let close = meant.is_some_and(|(_, edits)| edits <= 2 && name.len() >= 8);
     let ours = PREFIXES.iter().any(|prefix| name.starts_with(prefix));
@@ -82,7 +88,7 @@ mod tests {
             ("KAFKA_TOPICS", "KAFKA_TOPIC"),
             ("GATEWAY_LISTEN_PROT", "GATEWAY_LISTEN_PORT"),
             ("MAX_CONECTIONS", "MAX_CONNECTIONS"),
-            ("KAFKA_PASSWORD", "KAFKA_CONF_SASL_PASSWORD"),
+            ("KAFKA_CLIENT_ID", "KAFKA_CONF_CLIENT_ID"),
             ("DRAIN_TIMOUT", "DRAIN_TIMEOUT"),
             ("ENABLE_IDEMPOTENCY", "ENABLE_IDEMPOTENCE"),
         ] {

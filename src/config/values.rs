@@ -9,20 +9,26 @@ use std::time::Duration;
 
 use super::fault::Fault;
 use super::parse::{self, Value};
+use super::profile::Profile;
 use super::raw::Given;
 use super::table::{Kind, VARIABLES, Variable};
 use crate::admission::TrustedProxies;
 
 /// Every row's value by the row's name.
 pub(super) struct Values {
+    pub profile: Profile,
     given: BTreeMap<&'static str, Given>,
     read: BTreeMap<&'static str, Value>,
     bad: BTreeSet<&'static str>,
 }
 
 impl Values {
-    pub(super) fn read(given: BTreeMap<&'static str, Given>, faults: &mut Vec<Fault>) -> Self {
-        let mut values = Self { given, read: BTreeMap::new(), bad: BTreeSet::new() };
+    pub(super) fn read(
+        profile: Profile,
+        given: BTreeMap<&'static str, Given>,
+        faults: &mut Vec<Fault>,
+    ) -> Self {
+        let mut values = Self { profile, given, read: BTreeMap::new(), bad: BTreeSet::new() };
         for row in VARIABLES {
             values.read_row(row, faults);
         }
@@ -43,7 +49,7 @@ impl Values {
                 }
             }
         }
-        if let Ok(value) = parse::parse(row.kind, row.default) {
+        if let Ok(value) = parse::parse(row.kind, self.profile.default_of(row)) {
             self.read.insert(row.name, value);
         }
     }
@@ -62,8 +68,13 @@ impl Values {
     pub(super) fn fault(&self, name: &'static str, right: impl Into<String>) -> Fault {
         match self.given.get(name) {
             Some(given) => Fault::new(&given.under, &given.text, right),
-            None => Fault::new(name, default_of(name), right),
+            None => Fault::new(name, self.default_of(name), right),
         }
+    }
+
+    /// What a row is when nobody gives it.
+    pub(super) fn default_of(&self, name: &str) -> &'static str {
+        super::table::find(name).map_or("", |row| self.profile.default_of(row))
     }
 
     /// The name that a value was given under, and the value as text.
@@ -142,10 +153,6 @@ impl Values {
 
 fn mismatch(name: &str, value: Option<&Value>) -> ! {
     unreachable!("the table has another kind of row for {name}: {value:?}")
-}
-
-fn default_of(name: &str) -> &'static str {
-    super::table::find(name).map_or("", |row| row.default)
 }
 
 fn service_link_hint(row: &Variable, text: &str) -> &'static str {

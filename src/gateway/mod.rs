@@ -324,11 +324,12 @@ fn share_topics(_: &mut GatewayOptions) {}
 /// The mock cluster with all topics: it has no Admin API to make them through.
 fn embedded(options: &KafkaOptions) -> Result<EmbeddedBroker, StartError> {
     let failed = |error: kafka::EmbeddedError| StartError::Embedded(error.to_string());
-    let names = options.topics.names();
+    let names: Vec<&str> = options.topics.names().into_iter().chain(options.beside()).collect();
+    let partitions = |name| options.creation(name).partitions.unwrap_or(options.partitions);
     let (first, others) = names.split_first().ok_or(StartError::Embedded("no topic".into()))?;
-    let broker = EmbeddedBroker::start(1, first, options.partitions, 1).map_err(failed)?;
+    let broker = EmbeddedBroker::start(1, first, partitions(first), 1).map_err(failed)?;
     for name in others {
-        broker.create_topic(name, options.partitions, 1).map_err(failed)?;
+        broker.create_topic(name, partitions(name), 1).map_err(failed)?;
     }
     Ok(broker)
 }

@@ -30,6 +30,6 @@ mod watch;
 
 pub use client::display as display_bootstrap;
 pub use embedded::{EmbeddedBroker, EmbeddedError};
-pub use options::{Bootstrap, DEAD_LETTERS, KafkaOptions, LetterOptions, Topics};
+pub use options::{Bootstrap, Creation, DEAD_LETTERS, KafkaOptions, LetterOptions, Topics};
 pub use property::check_property;
 pub use thread::start;

@@ -95,6 +95,16 @@ impl fmt::Display for Topics {
 /// The topic of dead letters, where there is one.
 pub const DEAD_LETTERS: TopicId = TopicId(3);
 
+/// A topic that is created when it does not exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Creation {
+    pub name: String,
+    /// Nothing: as many as any other.
+    pub partitions: Option<i32>,
+    /// How long records are kept; nothing: as long as the broker does.
+    pub retention: Option<Duration>,
+}
+
 /// What becomes of records that fail when nobody waits for their outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LetterOptions {
@@ -119,6 +129,9 @@ pub struct KafkaOptions {
     pub topics: Topics,
     /// Used only when the topic is created (S0-R5), like the two that follow.
     pub partitions: i32,
+    /// Topics that have a shape of their own when they are created; those that nothing writes are created too, and
+    /// hold nothing back.
+    pub creations: Vec<Creation>,
     pub replication_factor: i32,
     pub min_insync_replicas: i32,
     pub idempotence: bool,
@@ -141,6 +154,7 @@ impl fmt::Debug for KafkaOptions {
             .field("bootstrap", &self.bootstrap)
             .field("topics", &self.topics)
             .field("partitions", &self.partitions)
+            .field("creations", &self.creations)
             .field("replication_factor", &self.replication_factor)
             .field("min_insync_replicas", &self.min_insync_replicas)
             .field("idempotence", &self.idempotence)
@@ -154,12 +168,32 @@ impl fmt::Debug for KafkaOptions {
     }
 }
 
+impl KafkaOptions {
+    /// How a topic is created.
+    #[must_use]
+    pub fn creation(&self, name: &str) -> Creation {
+        let own = self.creations.iter().find(|creation| creation.name == name);
+        let partitions = own.and_then(|own| own.partitions).or(Some(self.partitions));
+        Creation { name: name.to_owned(), partitions, retention: own.and_then(|own| own.retention) }
+    }
+
+    /// Topics that are created and not written.
+    pub fn beside(&self) -> impl Iterator<Item = &str> {
+        let written = self.topics.names();
+        self.creations
+            .iter()
+            .map(|creation| creation.name.as_str())
+            .filter(move |name| !written.contains(name))
+    }
+}
+
 impl Default for KafkaOptions {
     fn default() -> Self {
         Self {
             bootstrap: Bootstrap::Servers("localhost:9092".into()),
             topics: Topics::all("score_updates", "events", "player.events.raw"),
             partitions: 12,
+            creations: Vec::new(),
             replication_factor: 1,
             min_insync_replicas: 1,
             idempotence: true,

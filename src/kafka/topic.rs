@@ -16,7 +16,7 @@ use rdkafka::error::KafkaResult;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::client;
-use super::options::{Bootstrap, KafkaOptions};
+use super::options::{Bootstrap, Creation, KafkaOptions};
 use crate::event::quoted;
 use crate::handoff::{TOPICS_MAX, TopicId};
 
@@ -88,7 +88,8 @@ impl Drop for TopicGate {
 
 /// The search for one topic.
 struct Search<'a> {
-    id: TopicId,
+    /// Nothing for one that is only to be there.
+    id: Option<TopicId>,
     name: &'a str,
     attempts: u32,
     created: bool,
@@ -110,15 +111,19 @@ fn look(
             return;
         }
     };
+    let written = options.topics.own().map(|(id, name)| (Some(id), name));
+    let beside = options.beside().map(|name| (None, name));
     let search = |(id, name)| Search { id, name, attempts: 0, created: false, seen_before: None };
-    let mut searches: Vec<Search<'_>> = options.topics.own().map(search).collect();
+    let mut searches: Vec<Search<'_>> = written.chain(beside).map(search).collect();
     while !searches.is_empty() && !is_stopped() {
         // Each as far as it goes before the next: making one may take its time, and the others are not to wait for it.
         searches.retain_mut(|search| {
             while !is_stopped() {
                 match search.step(&admin, options, servers) {
                     Step::Found(topic) => {
-                        found(topic);
+                        if let Some(topic) = topic {
+                            found(topic);
+                        }
                         return false;
                     }
                     Step::Again => {}
@@ -134,7 +139,8 @@ fn look(
 }
 
 enum Step {
-    Found(TopicReady),
+    /// What there is to tell of it.
+    Found(Option<TopicReady>),
     /// The next question may be the last.
     Again,
     Later,
@@ -152,15 +158,13 @@ impl Search<'_> {
         match describe(admin, name) {
             // The same complete picture twice: every broker asked has heard of the topic.
             Ok(Found::Complete(partitions)) if seen_before == Some(partitions) => {
-                let max_batch_bytes = max_batch_bytes(admin, options, name);
-                let max_record_bytes = max_batch_bytes.saturating_sub(FRAMING_BYTES);
-                log::info!(target: "kafka", "topic.ready name={name} partitions={partitions} created={}", self.created);
-                return Step::Found(TopicReady {
-                    id: self.id,
-                    partitions,
-                    max_record_bytes,
-                    max_batch_bytes,
+                let ready = self.id.map(|id| {
+                    let max_batch_bytes = max_batch_bytes(admin, options, name);
+                    let max_record_bytes = max_batch_bytes.saturating_sub(FRAMING_BYTES);
+                    TopicReady { id, partitions, max_record_bytes, max_batch_bytes }
                 });
+                log::info!(target: "kafka", "topic.ready name={name} partitions={partitions} created={}", self.created);
+                return Step::Found(ready);
             }
             Ok(Found::Complete(partitions)) => {
                 self.seen_before = Some(partitions);
@@ -173,7 +177,8 @@ impl Search<'_> {
                 Ok(false) => {}
                 Ok(true) => {
                     self.created = true;
-                    log::info!(target: "kafka", "topic.created name={name} partitions={}", options.partitions);
+                    let partitions = options.creation(name).partitions.unwrap_or_default();
+                    log::info!(target: "kafka", "topic.created name={name} partitions={partitions}");
                 }
                 Err(reason) => complain(&mut self.attempts, || {
                     let reason = quoted(&reason);
@@ -230,10 +235,16 @@ fn create(
     name: &str,
 ) -> Result<bool, String> {
     let min_insync = options.min_insync_replicas.to_string();
-    let topic = NewTopic::new(name, options.partitions, TopicReplication::Fixed(options.replication_factor))
+    let Creation { partitions, retention, .. } = options.creation(name);
+    let partitions = partitions.unwrap_or(options.partitions);
+    let retention_ms = retention.map(|time| time.as_millis().to_string());
+    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(options.replication_factor))
         .set("cleanup.policy", "delete")
         .set("compression.type", "producer")
         .set("min.insync.replicas", &min_insync);
+    if let Some(retention_ms) = &retention_ms {
+        topic = topic.set("retention.ms", retention_ms);
+    }
     let asked = AdminOptions::new().request_timeout(Some(5 * QUESTION)).operation_timeout(Some(5 * QUESTION));
     match pollster::block_on(admin.create_topics([&topic], &asked)) {
         Err(error) => Err(error.to_string()),

@@ -192,7 +192,12 @@ impl HttpSession {
             }
             Refusal::Event(fault) => self.refuse(answer::of_fault(fault), manner, &[]),
             Refusal::NotFound => {
-                let detail = "no such path; POST /events and POST /api/v1/events take events";
+                let detail = match (self.options.events.is_on, self.options.player_events.is_on) {
+                    (true, true) => "no such path; POST /events and POST /api/v1/events take events",
+                    (true, false) => "no such path; POST /events takes events",
+                    (false, true) => "no such path; POST /api/v1/events takes events",
+                    (false, false) => "no such path; no route takes events",
+                };
                 self.refuse(Problem::of(404, "not_found", detail), manner, &[]);
             }
             Refusal::Method(allowed) => {

@@ -21,6 +21,8 @@ pub enum Ack {
 /// One route that takes events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteOptions {
+    /// A route that is off is no path.
+    pub is_on: bool,
     pub topic: TopicId,
     /// For requests that do not say.
     pub ack: Ack,
@@ -60,12 +62,14 @@ impl Default for HttpOptions {
             idle_timeout: Duration::from_secs(75),
             idempotency: IdempotencyOptions::default(),
             events: RouteOptions {
+                is_on: true,
                 topic: EVENTS_TOPIC,
                 ack: Ack::Queued,
                 timeout: Duration::from_secs(10),
                 rules: EventRules::default(),
             },
             player_events: RouteOptions {
+                is_on: true,
                 topic: PLAYER_EVENTS_TOPIC,
                 ack: Ack::Delivered,
                 timeout: Duration::from_secs(5),

@@ -94,8 +94,8 @@ pub(super) fn read(
         };
     }
     let (route, route_options) = match head.path {
-        "/events" => (Route::Events, &options.events),
-        "/api/v1/events" => (Route::PlayerEvents, &options.player_events),
+        "/events" if options.events.is_on => (Route::Events, &options.events),
+        "/api/v1/events" if options.player_events.is_on => (Route::PlayerEvents, &options.player_events),
         _ => return Err(Refusal::NotFound),
     };
     match head.method {
