@@ -195,6 +195,11 @@ fn header(letter: &Letter<'_>, name: &str) -> String {
     value.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).unwrap_or_default()
 }
 
+/// Whether it is a message that broke a rule, kept as it came.
+fn is_refused(letter: &Letter<'_>) -> bool {
+    header(letter, "dlq.stage") == headers::STAGE_CHECK
+}
+
 fn resend(
     segments: &[Segment],
     resender: &Resender,
@@ -204,8 +209,12 @@ fn resend(
 ) -> Result<bool, String> {
     let (mut resent, mut failed, mut left) = (0, 0, 0);
     let damaged = walk(segments, |segment, found, hurt| {
-        let is_wanted =
-            |found: &&Found<'_>| !found.is_sent && (numbers.is_empty() || numbers.contains(&found.number));
+        // What was refused at the door would be refused by its readers: it stays unless it is named.
+        let is_meant = |found: &Found<'_>| match numbers.is_empty() {
+            true => !is_refused(&found.letter),
+            false => numbers.contains(&found.number),
+        };
+        let is_wanted = |found: &&Found<'_>| !found.is_sent && is_meant(found);
         let wanted: Vec<&Found<'_>> = found.iter().filter(is_wanted).collect();
         let mut confirmed = 0;
         for some in wanted.chunks(TOGETHER) {
@@ -244,6 +253,9 @@ fn send(resender: &Resender, some: &[&Found<'_>], timeout: Duration) -> Vec<usiz
         let topic = header(&found.letter, "dlq.source_topic");
         let Letter { key, value, headers, .. } = found.letter;
         let result = match topic.is_empty() {
+            _ if is_refused(&found.letter) => {
+                Err("it was refused at the door: mend it, and send it anew".into())
+            }
             true => Err("it does not say which topic it was for".into()),
             false => resender.send(index, &Resent { topic: &topic, key, value, headers }),
         };

@@ -208,7 +208,7 @@ fn letters(options: &GatewayOptions) -> Part {
     let growth = wide(kafka::letters::GROWTH_BYTES + name);
     let grown = wide(options.buffer.max_records).saturating_mul(growth);
     let copies = if options.kafka.letters.dir.is_some() { wide(options.buffer.max_bytes) } else { 0 };
-    let is_there = !options.kafka.letters.sources.is_empty();
+    let is_there = !options.kafka.letters.sources.is_empty() || options.kafka.letters.rejects;
     let how =
         format!("BUFFER_MAX_MSGS x {growth} for their headers, and copies for DEAD_LETTER_DIR {copies}");
     Part { name: "dead letters", bytes: if is_there { grown.saturating_add(copies) } else { 0 }, how }

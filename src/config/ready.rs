@@ -159,6 +159,8 @@ fn admission(values: &Values) -> AdmissionOptions {
     }
 }
 
+const _: () = assert!(DEAD_LETTERS.0 == crate::session::LETTERS_TOPIC.0);
+
 /// A default that grows with what it must hold; a value that was given is checked in `relations` instead.
 fn at_least(values: &Values, name: &str, needed: usize) -> usize {
     let bytes = values.bytes(name);
@@ -198,7 +200,8 @@ fn topics(values: &Values) -> Topics {
         topics.set(id, values.text(name));
     }
     let letters = values.text("KAFKA_DLQ_TOPIC");
-    if !letters.is_empty() && !letter_sources(values).is_empty() {
+    let rejects = cfg!(feature = "http") && values.flag("DEAD_LETTER_REJECTS");
+    if !letters.is_empty() && (rejects || !letter_sources(values).is_empty()) {
         topics.set(DEAD_LETTERS, letters);
     }
     topics
@@ -217,6 +220,7 @@ fn letters(values: &Values) -> LetterOptions {
     let dir = values.text("DEAD_LETTER_DIR");
     LetterOptions {
         sources: letter_sources(values),
+        rejects: values.flag("DEAD_LETTER_REJECTS"),
         dir: (!dir.is_empty()).then(|| dir.into()),
         max_bytes: values.bytes("DEAD_LETTER_MAX_BYTES") as u64,
     }

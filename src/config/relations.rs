@@ -36,6 +36,7 @@ pub(super) fn check(
         http_is_built_in(values),
         profile_is_built_in(values),
         letters_are_built_in(values),
+        rejects_have_a_topic(values, &options.kafka),
         letters_have_their_own_topic(values, &options.kafka),
         line_fits_buffer(values, options),
         message_fits_kernel(values, options),
@@ -118,9 +119,19 @@ fn compression_is_built_in(values: &Values, kafka: &KafkaOptions) -> Option<Faul
 
 /// Dead letters come with HTTP's promises.
 fn letters_are_built_in(values: &Values) -> Option<Fault> {
-    let asked = ["DEAD_LETTER_DIR", "DEAD_LETTER_TCP"].into_iter().find(|name| values.is_given(name));
+    let asked = ["DEAD_LETTER_DIR", "DEAD_LETTER_TCP", "DEAD_LETTER_REJECTS"]
+        .into_iter()
+        .find(|name| values.is_given(name));
     let right = "nothing: this build lacks the Cargo feature `http`, and dead letters with it";
     asked.filter(|_| !cfg!(feature = "http")).map(|name| values.fault(name, right))
+}
+
+/// Refused messages go to the topic first, whose lanes bound them.
+fn rejects_have_a_topic(values: &Values, kafka: &KafkaOptions) -> Option<Fault> {
+    let usable = values.usable(&["DEAD_LETTER_REJECTS", "KAFKA_DLQ_TOPIC"]);
+    let has_topic = !kafka.topics.name(DEAD_LETTERS).is_empty();
+    (usable && kafka.letters.rejects && !has_topic)
+        .then(|| values.fault("DEAD_LETTER_REJECTS", "false, or KAFKA_DLQ_TOPIC with a name"))
 }
 
 /// Asked for by name, and not there.

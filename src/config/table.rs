@@ -254,6 +254,8 @@ pub const VARIABLES: &[Variable] = &[
         "What that folder may hold; nothing is dropped to make room."),
     row(Section::DeadLetters, "DEAD_LETTER_TCP", &[], "false", Kind::Bool,
         "The same for records of TCP senders that did not ask with `#ack`, and of an embedding host that does not wait."),
+    row(Section::DeadLetters, "DEAD_LETTER_REJECTS", &[], "false", Kind::Bool,
+        "Keep refused messages as dead letters too, as they came; their senders are told of the refusal all the same."),
 
     row(Section::Lifecycle, "DRAIN_TIMEOUT", &[], "5s", Kind::Duration { min: 0, max: DAY_MS },
         "How long a shutdown may take; what is left then is purged and accounted for."),

@@ -10,6 +10,9 @@
 /// Most headers that a record of ours carries: 48 attributes of a CloudEvent and ours beside them.
 pub const MAX_COUNT: usize = 56;
 
+/// `dlq.stage` of a message that was refused at the door: its sender was told, and its letter owes nobody anything.
+pub const STAGE_CHECK: &str = "check";
+
 /// Bytes of the two lengths.
 const LENGTHS: usize = 2 + 4;
 

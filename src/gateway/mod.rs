@@ -21,7 +21,7 @@ pub use run::run;
 
 use crate::config::memory;
 use crate::event::{Outcome, quoted};
-use crate::handoff::{Account, Bell, Clock, Shared, crossing, lock};
+use crate::handoff::{Account, Bell, Clock, Shared, TopicId, crossing, lock};
 use crate::kafka::{self, Bootstrap, EmbeddedBroker, KafkaOptions};
 use crate::net::{Control, Hub, HubStats, Listener, Poller, install_waker};
 use crate::session::Web;
@@ -154,7 +154,7 @@ impl Gateway {
         let control = Arc::new(Control::default());
         let metrics_path = options.metrics_path.as_deref().map(Arc::from);
         let web = web(&options)?;
-        let hub = Hub::new(
+        let mut hub = Hub::new(
             &options.net,
             &options.tcp,
             Arc::new(options.http.clone()),
@@ -164,6 +164,12 @@ impl Gateway {
             options.log_excerpts,
             poll_end,
         );
+        if options.kafka.letters.rejects {
+            let topics = &options.kafka.topics;
+            hub.keep_rejected(
+                (0..topics.count()).map(|id| topics.name(TopicId(id as u8)).to_owned()).collect(),
+            );
+        }
         let poller = Poller::new(
             poll,
             hub,

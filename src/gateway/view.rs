@@ -63,6 +63,7 @@ impl Face {
             records_received: account.accepted,
             records: account.outcomes,
             rejects: stats.rejects.clone(),
+            reject_letters_dropped: stats.rejects_left_out + self.shared.board.rejects_lost.get(),
             records_lost: account.lost,
             unread_bytes: stats.unread_bytes,
             rate_limited: stats.rate_limited,

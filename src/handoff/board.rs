@@ -48,6 +48,8 @@ pub struct Board {
     pub retries: Cell,
     pub producers_built: Cell,
     pub last_delivery_unix_ms: Cell,
+    /// Letters of refused messages that neither the topic nor the folder of dead letters took.
+    pub rejects_lost: Cell,
     /// Microseconds on the gateway's clock at the Kafka thread's last turn.
     pub beat_us: Cell,
     /// Largest record that each topic and its brokers take, in bytes; 0 while unknown.

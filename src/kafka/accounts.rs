@@ -59,7 +59,10 @@ impl Accounts {
             None => Taken::Not,
         };
         match taken {
-            Taken::Not => self.note(failed.token, failed.accounted_bytes, outcome, cause),
+            Taken::Not => {
+                let outcome = if failed.is_reject() { Outcome::Rejected } else { outcome };
+                self.note(failed.token, failed.accounted_bytes, outcome, cause);
+            }
             Taken::Longer(bytes) => self.end.shared.budget.take(0, bytes),
         }
         taken != Taken::Not

@@ -9,6 +9,7 @@ use super::errors::{Code, Persistence, judge};
 use super::held::Entry;
 use super::lanes::{Lanes, Place};
 use super::letters::{self, Failed, Stage};
+use super::options::DEAD_LETTERS;
 use super::producer::Producer;
 use crate::handoff::Batch;
 
@@ -50,6 +51,13 @@ impl Feeder {
             let position = self.gathered.len() as u32;
             let since_us = lanes.since_us(batch.accepted_us(), now_us);
             for (index, record) in batch.records().iter().enumerate() {
+                // A message that was refused at the door.
+                if record.shape.topic == DEAD_LETTERS
+                    && let Some(letters) = &mut accounts.letters
+                {
+                    letters.accept(Entry::of(&batch, record));
+                    continue;
+                }
                 if let Place::Go(lane) = lanes.place(&batch, record, since_us) {
                     self.picks.push(Pick { lane, batch: position, record: index as u32 });
                 }

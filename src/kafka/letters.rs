@@ -96,6 +96,19 @@ impl<'a> Failed<'a> {
     }
 }
 
+impl Failed<'_> {
+    /// Whether it is the letter of a message that was refused at the door: its sender knows.
+    pub fn is_reject(&self) -> bool {
+        self.topic == DEAD_LETTERS && is_reject(self.headers)
+    }
+}
+
+/// By what its letter says of the stage.
+fn is_reject(record_headers: &[u8]) -> bool {
+    headers::iter(record_headers)
+        .any(|(name, stage)| name == "dlq.stage" && stage == headers::STAGE_CHECK.as_bytes())
+}
+
 /// What [`Letters::take`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
@@ -137,12 +150,12 @@ pub const BUILT_IN: bool = cfg!(feature = "http");
 impl Letters {
     /// `None` if no topic's records become dead letters. `wake` is called when the file has taken some.
     pub fn new(options: &KafkaOptions, max_records: usize, wake: impl Fn() + Send + 'static) -> Option<Self> {
-        let LetterOptions { sources, dir, max_bytes } = &options.letters;
+        let LetterOptions { sources, rejects, dir, max_bytes } = &options.letters;
         let mut is_source = [false; TOPICS_MAX];
         for id in sources.iter().filter(|id| !options.topics.name(**id).is_empty()) {
             is_source[usize::from(options.topics.own_id(*id).0)] = true;
         }
-        if !BUILT_IN || !is_source.contains(&true) {
+        if !BUILT_IN || !(*rejects || is_source.contains(&true)) {
             return None;
         }
         let start = |dir: &std::path::PathBuf| match Writer::start(dir, *max_bytes, wake) {
@@ -166,6 +179,11 @@ impl Letters {
         })
     }
 
+    /// Takes the letter of a message that was refused at the door.
+    pub fn accept(&mut self, entry: Entry<'_>) {
+        self.fresh.push(entry);
+    }
+
     /// Takes a record that failed, if its sender was told that it is taken, and it is certainly not stored.
     pub fn take(&mut self, failed: &Failed<'_>, outcome: Outcome, cause: Cause, now_us: u64) -> Taken {
         let is_letter = failed.topic == DEAD_LETTERS && self.has_topic;
@@ -176,7 +194,9 @@ impl Letters {
         }
         if outcome == Outcome::Unknown && !(is_letter && self.writer.is_some()) {
             // It may be stored: a second copy would be another event.
-            self.name(failed, cause.code(), false);
+            if !failed.is_reject() {
+                self.name(failed, cause.code(), false);
+            }
             return Taken::Not;
         }
         self.parts.clear();
@@ -321,9 +341,22 @@ impl Letters {
     }
 
     fn lose(&self, accounts: &mut Accounts, entry: &Entry<'_>) {
-        let failed = Failed::waiting(entry, Stage::Wait);
-        self.name(&failed, "NO_DEAD_LETTER", true);
-        accounts.note(entry.token, entry.shape.accounted_bytes(), Outcome::NotStored, Cause::DeadlinePassed);
+        self.lose_failed(accounts, &Failed::waiting(entry, Stage::Wait));
+    }
+
+    /// Neither topic nor file takes it: named and lost, unless its sender knows of its refusal.
+    fn lose_failed(&self, accounts: &mut Accounts, failed: &Failed<'_>) {
+        let outcome = match failed.is_reject() {
+            true => {
+                accounts.end.shared.board.rejects_lost.add(1);
+                Outcome::Rejected
+            }
+            false => {
+                self.name(failed, "NO_DEAD_LETTER", true);
+                Outcome::NotStored
+            }
+        };
+        accounts.note(failed.token, failed.accounted_bytes, outcome, Cause::DeadlinePassed);
     }
 
     fn lose_job(&self, accounts: &mut Accounts, job: &Job) {
@@ -332,7 +365,7 @@ impl Letters {
             let (token, accounted_bytes) = (job.token, job.accounted_bytes);
             let stage = Stage::Wait;
             let failed = Failed { token, topic: DEAD_LETTERS, accounted_bytes, key, value, headers, stage };
-            self.name(&failed, "NO_DEAD_LETTER", true);
+            return self.lose_failed(accounts, &failed);
         }
         accounts.note(job.token, job.accounted_bytes, Outcome::NotStored, Cause::DeadlinePassed);
     }

@@ -110,6 +110,8 @@ pub struct Creation {
 pub struct LetterOptions {
     /// Topics whose records become dead letters: their senders were told that the record is taken.
     pub sources: Vec<TopicId>,
+    /// Whether messages that were refused at the door come as letters (DEAD_LETTER_REJECTS).
+    pub rejects: bool,
     /// Where those go that the topic of dead letters does not take.
     pub dir: Option<PathBuf>,
     /// What that folder may hold.
@@ -118,7 +120,7 @@ pub struct LetterOptions {
 
 impl Default for LetterOptions {
     fn default() -> Self {
-        Self { sources: Vec::new(), dir: None, max_bytes: 64 << 20 }
+        Self { sources: Vec::new(), rejects: false, dir: None, max_bytes: 64 << 20 }
     }
 }
 

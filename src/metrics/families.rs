@@ -85,6 +85,11 @@ fn records(s: &Snapshot, text: &mut Exposition<'_>) {
         s.rejects.iter().copied(),
     );
     text.counter(
+        "gateway_dead_letter_rejects_dropped_total",
+        "Rejected records that were to be kept as dead letters and could not be.",
+        s.reject_letters_dropped,
+    );
+    text.counter(
         "gateway_records_lost_total",
         "Records not stored whose sender was never told.",
         s.records_lost,

@@ -82,6 +82,8 @@ pub struct Snapshot {
     pub records: [u64; OUTCOMES.len()],
     /// Rejected records by reason. The gateway lists every reason it knows, those at 0 as well; each one once.
     pub rejects: Vec<(&'static str, u64)>,
+    /// Letters of rejected records that found no room, no topic and no file.
+    pub reject_letters_dropped: u64,
     /// Records not stored whose sender was never told.
     pub records_lost: u64,
     /// Bytes that our kernel acknowledged and nobody read before the connection was closed at shutdown.

@@ -22,7 +22,7 @@ use super::stream::Stream;
 use super::table::Table;
 use crate::handoff::{Cause, HOST_SLOT, PollEnd, Receipt, Report};
 use crate::pipeline::ValueFormat;
-use crate::session::{HttpOptions, Now, Stop, TcpOptions, TcpSession, Web};
+use crate::session::{HttpOptions, Now, Rejected, Stop, TcpOptions, TcpSession, Web};
 
 pub use stats::HubStats;
 
@@ -116,6 +116,11 @@ impl<S: Stream> Hub<S> {
             resumed: None,
             measured: (0, 0),
         }
+    }
+
+    /// From now on refused messages become dead letters; `topics` are the names of all topics, by id.
+    pub fn keep_rejected(&mut self, topics: Vec<String>) {
+        self.desk.rejects.rejected = Some(Rejected::new(topics));
     }
 
     /// Takes a new sender in; `register` gets the stream and the token for its events, and may refuse.

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 
 use super::http::Web;
+use super::rejected::Rejected;
 use crate::admission::Door;
 use crate::event::{Rejection, excerpt};
 use crate::handoff::{Batch, LaneView, Record, Room, Shape, Tally, Token, TopicId};
@@ -16,6 +17,9 @@ pub const TCP_TOPIC: TopicId = TopicId(0);
 pub const EVENTS_TOPIC: TopicId = TopicId(1);
 /// Where `POST /api/v1/events` goes.
 pub const PLAYER_EVENTS_TOPIC: TopicId = TopicId(2);
+
+/// Where dead letters go.
+pub const LETTERS_TOPIC: TopicId = TopicId(3);
 
 /// Seconds to ask an overloaded sender to wait while nothing drains.
 pub const RETRY_AFTER_STUCK: u32 = 5;
@@ -35,12 +39,14 @@ pub struct Rejects {
     counts: [u64; Rejection::COUNT],
     throttle: Throttle,
     excerpts: bool,
+    /// `None`: refused messages become no dead letters.
+    pub rejected: Option<Rejected>,
 }
 
 impl Rejects {
     /// `excerpts`: whether log lines may show the start of what was sent.
     pub fn new(excerpts: bool) -> Self {
-        Self { counts: [0; Rejection::COUNT], throttle: Throttle::default(), excerpts }
+        Self { counts: [0; Rejection::COUNT], throttle: Throttle::default(), excerpts, rejected: None }
     }
 
     /// (reason, refused messages), every reason once, at 0 from the start.
@@ -134,10 +140,10 @@ impl Intake<'_> {
         let encoded = match result {
             Ok(encoded) if (encoded.key_len + encoded.value_len) as usize > self.limit_of(TCP_TOPIC) => {
                 self.batch.arena().truncate(before);
-                return self.refuse(Rejection::RecordTooLarge, message);
+                return self.refuse(Rejection::RecordTooLarge, message, TCP_TOPIC);
             }
             Ok(encoded) => encoded,
-            Err(rejection) => return self.refuse(rejection, message),
+            Err(rejection) => return self.refuse(rejection, message, TCP_TOPIC),
         };
         let shape = Shape::keyed(TCP_TOPIC, encoded.key_len, encoded.value_len);
         let record = self.batch.commit(token, shape, self.now.us);
@@ -169,10 +175,11 @@ impl Intake<'_> {
         }
     }
 
-    /// Counts a message that is refused; `head` is its start, as far as known.
-    pub fn refuse(&mut self, rejection: Rejection, head: &[u8]) -> Taken {
+    /// Counts a message that is refused; `head` is its start, as far as known, and `topic` the one that it was for.
+    /// One that goes on as a dead letter is rejected only if that does not arrive.
+    pub fn refuse(&mut self, rejection: Rejection, head: &[u8], topic: TopicId) -> Taken {
         self.tally.accepted += 1;
-        self.tally.rejected += 1;
+        self.tally.rejected += u64::from(!self.dead_letter(rejection, head, topic));
         self.rejects.note(rejection, head, &self.peer, self.component, self.now);
         Taken::Rejected(rejection)
     }

@@ -15,6 +15,8 @@ mod ids;
 mod intake;
 mod options;
 mod page;
+#[cfg_attr(not(feature = "http"), path = "without_letters.rs")]
+mod rejected;
 mod tcp;
 
 pub use admin::{ADMIN_PATHS, AdminSession, AdminView, OUT_BYTES_MAX};
@@ -25,7 +27,9 @@ pub use http::{HttpOptions, HttpSession, KeyCounts, Web, Window};
 #[cfg(feature = "http")]
 pub use ids::Ids;
 pub use intake::{
-    EVENTS_TOPIC, Intake, Now, PLAYER_EVENTS_TOPIC, RETRY_AFTER_STUCK, Rejects, TCP_TOPIC, Taken,
+    EVENTS_TOPIC, Intake, LETTERS_TOPIC, Now, PLAYER_EVENTS_TOPIC, RETRY_AFTER_STUCK, Rejects, TCP_TOPIC,
+    Taken,
 };
 pub use options::{Framing, TcpOptions};
+pub use rejected::Rejected;
 pub use tcp::{Progress, Stop, TcpSession};

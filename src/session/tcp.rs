@@ -4,7 +4,7 @@
 //! may be parked. Never touches a socket, never reads a clock: bytes, receipts and time come in as arguments.
 
 use super::answers::Answers;
-use super::intake::{Intake, Taken};
+use super::intake::{Intake, TCP_TOPIC, Taken};
 use super::options::{Framing, TcpOptions};
 use crate::event::{Outcome, Rejection};
 use crate::handoff::{Address, Parked, Receipt, Record, Token};
@@ -123,9 +123,9 @@ impl TcpSession {
                         true => intake.take(message, token, |p, m, now, out| p.frame(m, now, out)),
                     }
                 }
-                Item::TooLong if is_frame => intake.refuse(Rejection::FrameTooLong, b""),
-                Item::TooLong => intake.refuse(Rejection::LineTooLong, rest),
-                Item::Truncated => intake.refuse(Rejection::FrameTruncated, b""),
+                Item::TooLong if is_frame => intake.refuse(Rejection::FrameTooLong, b"", TCP_TOPIC),
+                Item::TooLong => intake.refuse(Rejection::LineTooLong, rest, TCP_TOPIC),
+                Item::Truncated => intake.refuse(Rejection::FrameTruncated, b"", TCP_TOPIC),
             };
             self.is_first = false;
             if let Some(stop) = self.note(taken, intake) {

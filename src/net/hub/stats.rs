@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::{Hub, Wait};
 use crate::net::stream::Stream;
-use crate::session::KeyCounts;
+use crate::session::{KeyCounts, Rejected};
 
 /// What the connections look like, for metrics and the state dump.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,6 +20,8 @@ pub struct HubStats {
     /// Bytes of messages and answers held over all connections.
     pub held_bytes: usize,
     pub rejects: Vec<(&'static str, u64)>,
+    /// Refused messages that were to become dead letters and found no room.
+    pub rejects_left_out: u64,
     pub unread_bytes: u64,
     pub accepted_connections: u64,
     pub health_accepted: u64,
@@ -57,6 +59,7 @@ impl<S: Stream> Hub<S> {
             paused_seconds: self.paused_us as f64 / 1e6,
             held_bytes: self.desk.partial_held() + self.desk.web.window.bytes(),
             rejects: self.desk.rejects.by_reason(),
+            rejects_left_out: self.desk.rejects.rejected.as_ref().map_or(0, Rejected::left_out),
             unread_bytes: self.unread_bytes,
             refused: self.desk.refused,
             rate_limited: self.desk.door.limited(),

@@ -78,7 +78,8 @@ impl Intake<'_> {
         F: FnOnce(&[u8], &mut Vec<u8>) -> Result<EventRecord, EventFault>,
     {
         let before = self.batch.arena().len();
-        let record = encode(event, self.batch.arena()).map_err(|fault| self.refuse_event(fault, event))?;
+        let record =
+            encode(event, self.batch.arena()).map_err(|fault| self.refuse_event(fault, event, topic))?;
         let shape = Shape {
             topic,
             key_len: record.has_key.then_some(record.key_len),
@@ -88,7 +89,7 @@ impl Intake<'_> {
         };
         if shape.len() > self.limit_of(topic) {
             self.batch.arena().truncate(before);
-            return Err(self.refuse_event(Rejection::RecordTooLarge, event));
+            return Err(self.refuse_event(Rejection::RecordTooLarge, event, topic));
         }
         let taken = self.batch.commit(token, shape, self.now.us);
         if !self.lanes.takes(&taken) {
@@ -102,9 +103,9 @@ impl Intake<'_> {
         Ok(record.event_id)
     }
 
-    /// Counts an event that is refused.
-    pub fn refuse_event(&mut self, fault: EventFault, head: &[u8]) -> EventRefusal {
-        self.refuse(fault, head);
+    /// Counts an event that is refused; `topic` is the one that it was for.
+    pub fn refuse_event(&mut self, fault: EventFault, head: &[u8], topic: TopicId) -> EventRefusal {
+        self.refuse(fault, head, topic);
         EventRefusal::Fault(fault)
     }
 

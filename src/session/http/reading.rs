@@ -4,6 +4,7 @@ use super::answer::Problem;
 use super::exchange::Manner;
 use super::request::{self, Asked, Refusal};
 use super::*;
+use crate::session::intake::EVENTS_TOPIC;
 
 impl HttpSession {
     /// Reads a head, and the body as well if all of it is there. How much was used, and whether more may follow.
@@ -64,7 +65,8 @@ impl HttpSession {
             }
             Err(refusal) => {
                 if let Refusal::Event(fault) = refusal {
-                    intake.refuse_event(fault, b"");
+                    // There is no body to keep.
+                    intake.refuse_event(fault, b"", EVENTS_TOPIC);
                 }
                 let manner = self.send_away(head.framing, head.expect_continue, manner);
                 self.refuse_head(refusal, manner);

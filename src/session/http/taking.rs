@@ -38,7 +38,7 @@ impl HttpSession {
         let items = match events::items(body, post.kind, options.rules.max_items) {
             Ok(items) => items,
             Err(fault) => {
-                intake.refuse_event(fault, body);
+                intake.refuse_event(fault, body, options.topic);
                 return self.refuse_head(Refusal::Event(fault), post.manner);
             }
         };
