@@ -226,3 +226,42 @@ fn a_failed_request_leaves_no_key_behind() {
         assert_eq!(records(&broker), 1);
     }
 }
+
+/// S4-R2: an event_id of the client's own makes a retry the same event without a key; on S3's route an id does not.
+#[test]
+fn an_event_id_makes_a_retry_the_same_event() {
+    let broker = cluster(1);
+    let sluice = web(&broker, &[]);
+    let mut client = Client::connect(&sluice);
+    let event = |id: &str, player: &str| {
+        format!(
+            r#"{{"event_id":"{id}","event_type":"t","player_id":"{player}","game_id":"g","timestamp":"2026-01-01T00:00:00Z"}}"#
+        )
+    };
+    let post = |path: &str, body: &str| {
+        format!("POST {path} HTTP/1.1\r\nHost: g\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    };
+    let (one, two) = ("0b6f6a52-2a39-4b7c-9a5b-0d5f3c1e8a11", "1b6f6a52-2a39-4b7c-9a5b-0d5f3c1e8a12");
+    let route = "/api/v1/events";
+    let first = client.ask(&post(route, &event(one, "ann")));
+    let again = Client::connect(&sluice).ask(&post(route, &event(one, "ann")));
+    assert_eq!((first.status, again.status, &again.body), (200, 200, &first.body));
+    let other = client.ask(&post(route, &event(one, "bob")));
+    assert_eq!((other.status, other.member("code").as_str()), (409, "idempotency_conflict"));
+    assert!(other.member("detail").contains("event_id"), "{}", other.body);
+
+    let batch = format!("[{},{}]", event(one, "ann"), event(two, "bob"));
+    let first = client.ask(&post(route, &batch));
+    assert_eq!(client.ask(&post(route, &batch)).body, first.body);
+    // While the first one is on its way a retry waits for it, whatever its connection.
+    client.send(&post(route, &event(two, "cy")).repeat(3));
+    let answers: Vec<Answer> = (0..3).map(|_| client.read()).collect();
+    assert!(answers.iter().all(|answer| answer.status == 200 && answer.body == answers[0].body));
+    for _ in 0..2 {
+        assert_eq!(client.ask(&post("/events", r#"{"id":"same"}"#)).status, 202);
+    }
+    await_stored(&sluice, 6);
+    assert_eq!(sluice.metric("gateway_http_retries_total{outcome=\"conflict\"}"), 1.0);
+    stop(sluice).assert_clean(6);
+    assert_eq!(records(&broker), 6);
+}

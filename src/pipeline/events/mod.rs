@@ -28,6 +28,7 @@ mod media;
 mod members;
 mod plain;
 mod players;
+mod repeats;
 mod time;
 
 #[cfg(test)]
@@ -42,6 +43,7 @@ mod tests;
 pub use ids::{EVENT_ID_MAX_BYTES, EventId, IDEMPOTENCY_KEY_MAX_BYTES, IdempotencyKey, NAMESPACE};
 pub use items::{Items, items};
 pub use media::body_kind;
+pub use repeats::client_ids;
 pub use time::Moment;
 
 use crate::event::{Rejection, headers};

@@ -1,4 +1,5 @@
-//! Requests with an `Idempotency-Key`: asks the window before their events are taken, and waits for it afterwards.
+//! Requests with an `Idempotency-Key`, or with ids of their client's own: asks the window before their events are taken,
+//! and waits for it afterwards.
 
 use super::answer::Problem;
 use super::exchange::{Fate, Item, Taken};
@@ -7,6 +8,7 @@ use super::request::Post;
 use super::{Answer, HttpSession};
 use crate::event::Outcome;
 use crate::handoff::Cause;
+use crate::pipeline::events::{self, Items};
 use crate::session::intake::Intake;
 
 /// How a request with a key goes on.
@@ -20,30 +22,43 @@ pub(super) enum Recalled {
 }
 
 impl HttpSession {
-    /// What the window knows of this request. `empty`: its answer without events.
+    /// What the window knows of this request, by its key or the ids that its events came with. `empty`: its answer
+    /// without events.
     pub(super) fn recall(
         &mut self,
         post: &Post,
         body: &[u8],
-        events: usize,
+        items: &Items,
         empty: &Taken,
         address: (u32, u16),
         intake: &mut Intake<'_>,
     ) -> Recalled {
-        let Some(key) = post.idempotency_key.as_deref().filter(|_| intake.web.window.is_on()) else {
+        if !intake.web.window.is_on() {
             return Recalled::New(None);
+        }
+        let key = match post.idempotency_key.as_deref() {
+            Some(key) => Key::Given(key),
+            None => match events::client_ids(post.route, items, body) {
+                Some(ids) => Key::Ids(ids),
+                None => return Recalled::New(None),
+            },
         };
-        let window = &mut intake.web.window;
-        let (name, content) = digests(window, post, key, body);
+        let (window, events) = (&mut intake.web.window, items.len());
+        let (name, content) = digests(window, post, &key, body);
         let waits = empty.waits;
         match window.find(name, content, intake.now.us) {
             Found::Nothing if events > intake.room.records || !intake.room.is_open() => Recalled::New(None),
             Found::Nothing => match window.open(name, content, events, intake.now.us) {
+                // Nobody asked to be remembered.
+                None if matches!(key, Key::Ids(_)) => Recalled::New(None),
                 None => Recalled::NoRoom,
                 ticket => Recalled::New(ticket),
             },
             Found::Conflict => {
-                let detail = "this Idempotency-Key came with another body before";
+                let detail = match key {
+                    Key::Given(_) => "this Idempotency-Key came with another body before",
+                    Key::Ids(_) => "this event_id came with another body before",
+                };
                 let problem = Problem {
                     outcome: Some("not_stored"),
                     ..Problem::of(409, "idempotency_conflict", detail)
@@ -105,15 +120,27 @@ impl HttpSession {
     }
 }
 
+/// What makes a request the same as another one.
+enum Key<'a> {
+    Given(&'a [u8]),
+    /// The ids of its events, each 16 bytes.
+    Ids(Vec<u8>),
+}
+
 /// What stands for a key, by route and sender, and for everything that makes its events what they are.
 fn digests(
     window: &Window,
     post: &Post,
-    key: &[u8],
+    key: &Key<'_>,
     body: &[u8],
 ) -> (super::idempotency::Digest, super::idempotency::Digest) {
     let sender = post.client.to_string();
-    let name = window.digest(&[post.route.path().as_bytes(), sender.as_bytes(), key]);
+    // A key that was given is never empty, so the two kinds never meet.
+    let (given, ids) = match key {
+        Key::Given(key) => (*key, &[][..]),
+        Key::Ids(ids) => (&[][..], &ids[..]),
+    };
+    let name = window.digest(&[post.route.path().as_bytes(), sender.as_bytes(), given, ids]);
     let content_type = post.content_type.as_deref().unwrap_or_default();
     let content = window.digest(&[&[post.kind as u8], content_type, &post.attributes, body]);
     (name, content)

@@ -61,7 +61,7 @@ impl HttpSession {
             serial: None,
             is_echo: false,
         };
-        let (ticket, fits) = match self.recall(post, body, items.len(), &taken, address, intake) {
+        let (ticket, fits) = match self.recall(post, body, &items, &taken, address, intake) {
             Recalled::Answered => return,
             Recalled::NoRoom => (None, false),
             // The door was open when the head came: others may have used the room up since.
