@@ -24,4 +24,4 @@ pub use responses::{Responses, STATUSES};
 pub use snapshot::{
     BrokerRtt, LISTENERS, ListenerSnapshot, OUTCOMES, PAUSE_REASONS, Snapshot, outcome, pause,
 };
-pub use throttle::Throttle;
+pub use throttle::{Throttle, suppressed_lines};
