@@ -38,6 +38,9 @@ const IN_FLIGHT_MAX: u64 = 5;
 /// Receive buffers, metadata and bookkeeping of one broker connection in librdkafka, an estimate.
 const BROKER_BYTES: u64 = 256 << 10;
 
+/// Answers that each connection holds for nothing: those that wait, and those that are not read.
+const FREE_BYTES: u64 = (session::FREE_ANSWERS * session::ANSWER_BYTES + net::OUT_LIMIT_BYTES) as u64;
+
 /// zstd's window and tables while it inflates one body; deflate's are smaller.
 #[cfg(feature = "http")]
 const INFLATE_BYTES: u64 = 9 << 20;
@@ -125,7 +128,7 @@ fn partial(options: &GatewayOptions) -> Part {
 /// Answers of senders that asked for them: the free ones of each connection, the shared store, unread text.
 fn answers(options: &GatewayOptions) -> Part {
     let count = wide(options.net.max_connections);
-    let each = wide(session::FREE_ANSWERS * session::ANSWER_BYTES + net::OUT_LIMIT_BYTES);
+    let each = FREE_BYTES;
     let shared = wide(net::answers_limit(options.buffer.max_records) * session::ANSWER_BYTES);
     // A ring of answers grows by doubling.
     let bytes = count.saturating_mul(each).saturating_add(shared.saturating_mul(2));
@@ -143,7 +146,9 @@ fn http(_: &GatewayOptions) -> [Part; 0] {
 fn http(options: &GatewayOptions) -> [Part; 4] {
     let (body, store) = (wide(options.http.max_body_bytes), wide(options.http.body_store_bytes));
     let count = wide(options.net.max_connections);
-    let each = wide(session::OUT_BYTES_MAX);
+    // A connection is TCP's or HTTP's, and TCP's free answers are in the sum already.
+    let each = wide(session::ANSWER_FREE_BYTES).saturating_sub(FREE_BYTES);
+    let answers = wide(options.http.answer_store_bytes);
     let window = &options.http.idempotency;
     let remembered = if window.window.is_zero() { 0 } else { wide(window.bytes) };
     [
@@ -163,10 +168,10 @@ fn http(options: &GatewayOptions) -> [Part; 4] {
         },
         Part {
             name: "HTTP answers",
-            bytes: count.saturating_mul(each),
+            bytes: count.saturating_mul(each).saturating_add(answers.saturating_mul(2)),
             how: format!(
-                "{count} connections x {}, when all are HTTP and none reads its answers",
-                size_text(each)
+                "{count} connections x {each} beyond those of TCP + 2 x {} (HTTP_ANSWER_STORE_BYTES)",
+                size_text(answers)
             ),
         },
         Part { name: "HTTP retries", bytes: remembered, how: "IDEMPOTENCY_BYTES".into() },
@@ -270,11 +275,18 @@ mod tests {
         options.net.admission.limiter = Some(crate::admission::LimiterOptions::default());
         assert_eq!(bytes(&options, "HTTP bodies"), Some(16 << 20));
         assert_eq!(bytes(&options, "HTTP inflating"), Some((2 << 20) + (9 << 20)));
-        assert_eq!(bytes(&options, "HTTP answers"), Some(10 * (64 << 10)));
+        assert_eq!(bytes(&options, "HTTP answers"), Some(10 * (2048 - 1280) + (24 << 20)));
         assert_eq!(bytes(&options, "HTTP retries"), Some(12_345));
         assert_eq!(bytes(&options, "admission"), Some(917_552));
         options.http.idempotency.window = std::time::Duration::ZERO;
         assert_eq!(bytes(&options, "HTTP retries"), Some(0));
+    }
+
+    /// Whoever runs it with its defaults can give it a quarter of a gigabyte and no more.
+    #[test]
+    fn the_defaults_stay_small() {
+        let sum = total(&worst_case(&GatewayOptions::default()));
+        assert!(sum <= 200 << 20, "{sum}");
     }
 
     #[test]

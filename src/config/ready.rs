@@ -13,7 +13,7 @@ use crate::pipeline::ValueFormat;
 #[cfg(feature = "http")]
 use crate::pipeline::events::{EventRules, IdVersion, Layout};
 #[cfg(feature = "http")]
-use crate::session::{Ack, IdempotencyOptions, RouteOptions};
+use crate::session::{Ack, IdempotencyOptions, RouteOptions, answer_store_bytes_min};
 use crate::session::{EVENTS_TOPIC, Framing, HttpOptions, PLAYER_EVENTS_TOPIC, TCP_TOPIC, TcpOptions};
 
 use super::EMBEDDED;
@@ -102,6 +102,11 @@ fn http(values: &Values) -> HttpOptions {
     HttpOptions {
         max_body_bytes,
         body_store_bytes: at_least(values, "HTTP_BODY_STORE_BYTES", max_body_bytes),
+        answer_store_bytes: at_least(
+            values,
+            "HTTP_ANSWER_STORE_BYTES",
+            answer_store_bytes_min(rules.max_items, max_body_bytes),
+        ),
         header_timeout: values.time("HTTP_HEADER_TIMEOUT"),
         body_timeout: values.time("HTTP_BODY_TIMEOUT"),
         idle_timeout: values.time("HTTP_IDLE_TIMEOUT"),

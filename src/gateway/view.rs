@@ -59,7 +59,8 @@ impl Face {
                     ..ListenerSnapshot::default()
                 },
             ],
-            paused: [stats.paused_queue as u64, stats.paused_lane as u64, 0, stats.paused_answers as u64],
+            paused: [stats.paused_queue, stats.paused_lane, stats.paused_memory, stats.paused_answers]
+                .map(|connections| connections as u64),
             records_received: account.accepted,
             records: account.outcomes,
             rejects: stats.rejects.clone(),
@@ -68,6 +69,8 @@ impl Face {
             unread_bytes: stats.unread_bytes,
             rate_limited: stats.rate_limited,
             rate_limit_crowded_out: stats.crowded_out,
+            http_responses: stats.responses,
+            request_duration: stats.request_duration.clone(),
             retries_answered: [stats.keys.replayed, stats.keys.joined, stats.keys.conflicts],
             queue_records: budget.records() as u64,
             queue_bytes: budget.bytes() as u64,
@@ -91,8 +94,9 @@ impl Face {
             partitions: board.partitions.get(),
             lanes_held: board.lanes_down.get(),
             loop_turns: stats.loop_turns,
+            loop_idle_turns: stats.loop_idle_turns,
+            log_suppressed: metrics::suppressed_lines(),
             process: ProcessSnapshot::default(),
-            ..Snapshot::default()
         }
     }
 
@@ -128,12 +132,13 @@ impl Face {
                 board.producers_built.get()
             ),
             format!(
-                "connections tcp={} http={} health={} paused_queue={} paused_lane={} paused_answers={} paused_seconds={:.3}",
+                "connections tcp={} http={} health={} paused_queue={} paused_lane={} paused_memory={} paused_answers={} paused_seconds={:.3}",
                 stats.tcp_connections,
                 stats.http_connections,
                 stats.health_connections,
                 stats.paused_queue,
                 stats.paused_lane,
+                stats.paused_memory,
                 stats.paused_answers,
                 stats.paused_seconds
             ),

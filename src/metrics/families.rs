@@ -4,7 +4,8 @@
 //! 0 from the start; a gauge that is not known yet (no delivery so far, no broker up) is left out.
 
 use super::exposition::Exposition;
-use super::snapshot::{LISTENERS, ListenerSnapshot, OUTCOMES, PAUSE_REASONS, RETRY_RESULTS, Snapshot};
+use super::STATUSES;
+use super::snapshot::{LISTENERS, ListenerSnapshot, OUTCOMES, PAUSE_REASONS, RETRY_RESULTS, Snapshot, outcome};
 
 /// Appends everything in Prometheus text format 0.0.4 (served as `text/plain; version=0.0.4`). Passes promtool's
 /// lint rules; see `scripts/promlint.sh`.
@@ -13,9 +14,11 @@ pub fn prometheus(s: &Snapshot, out: &mut String) {
     state(s, &mut text);
     connections(s, &mut text);
     records(s, &mut text);
+    requests(s, &mut text);
     queue(s, &mut text);
     kafka(s, &mut text);
     work(s, &mut text);
+    aliases(s, &mut text);
     s.process.families(&mut text);
 }
 
@@ -99,6 +102,30 @@ fn records(s: &Snapshot, text: &mut Exposition<'_>) {
         "Bytes received by the kernel and left unread when their connection was closed at shutdown.",
         s.unread_bytes,
     );
+    text.histogram_seconds(
+        "gateway_record_ack_seconds",
+        "Time from a record's acceptance to its receipt from Kafka.",
+        &s.record_ack,
+    );
+    text.histogram_seconds(
+        "gateway_resume_seconds",
+        "Time from the buffer's low mark to the first turn after paused connections were read again.",
+        &s.resume,
+    );
+}
+
+fn requests(s: &Snapshot, text: &mut Exposition<'_>) {
+    text.counters(
+        "gateway_http_responses_total",
+        "Responses of the HTTP listener by status, those of refused heads and of pages included.",
+        "status",
+        STATUSES.into_iter().zip(s.http_responses),
+    );
+    text.histogram_seconds(
+        "gateway_request_duration_seconds",
+        "Time from the end of a request's head until its response could be written.",
+        &s.request_duration,
+    );
     text.counter(
         "gateway_http_rate_limited_total",
         "HTTP requests answered with 429: their sender has used up its rate.",
@@ -115,15 +142,32 @@ fn records(s: &Snapshot, text: &mut Exposition<'_>) {
         "outcome",
         RETRY_RESULTS.into_iter().zip(s.retries_answered),
     );
-    text.histogram_seconds(
-        "gateway_record_ack_seconds",
-        "Time from a record's acceptance to its receipt from Kafka.",
-        &s.record_ack,
+}
+
+/// The names of S3 (events, queue, requests by status) and S4 (events, durations) for what is the same here.
+fn aliases(s: &Snapshot, text: &mut Exposition<'_>) {
+    text.counter("events_received_total", "Same as gateway_records_received_total.", s.records_received);
+    text.counter(
+        "events_published_total",
+        "Same as gateway_records_total, those stored.",
+        s.records[outcome::STORED],
+    );
+    text.counter(
+        "events_failed_total",
+        "Events that ended otherwise than stored or rejected at the door.",
+        s.failed_total(),
+    );
+    text.gauge("ingest_queue_size", "Same as gateway_queue_records.", s.queue_records);
+    text.counters(
+        "http_requests_total",
+        "Same as gateway_http_responses_total.",
+        "status",
+        STATUSES.into_iter().zip(s.http_responses),
     );
     text.histogram_seconds(
-        "gateway_resume_seconds",
-        "Time from the buffer's low mark to the first turn after paused connections were read again.",
-        &s.resume,
+        "http_request_duration_seconds",
+        "Same as gateway_request_duration_seconds.",
+        &s.request_duration,
     );
 }
 

@@ -12,6 +12,7 @@ mod line;
 #[cfg(test)]
 mod lint;
 pub mod process;
+mod responses;
 mod snapshot;
 mod throttle;
 
@@ -19,7 +20,8 @@ pub use families::prometheus;
 pub use histogram::{BOUNDS_MICROS, Histogram, HistogramSnapshot};
 pub use line::line;
 pub use process::ProcessSnapshot;
+pub use responses::{Responses, STATUSES};
 pub use snapshot::{
     BrokerRtt, LISTENERS, ListenerSnapshot, OUTCOMES, PAUSE_REASONS, Snapshot, outcome, pause,
 };
-pub use throttle::Throttle;
+pub use throttle::{Throttle, suppressed_lines};

@@ -2,7 +2,7 @@
 //!
 //! Owns the label values (listener, outcome, reason). Never a client address, player or key: labels stay few.
 
-use super::{HistogramSnapshot, ProcessSnapshot};
+use super::{HistogramSnapshot, ProcessSnapshot, STATUSES};
 
 /// Listeners in the order of [`Snapshot::listeners`].
 pub const LISTENERS: [&str; 3] = ["tcp", "http", "health"];
@@ -92,6 +92,10 @@ pub struct Snapshot {
     /// Requests answered with 429, and identities that lost a bucket before it was full.
     pub rate_limited: u64,
     pub rate_limit_crowded_out: u64,
+    /// Responses of the HTTP listener, in the order of [`STATUSES`].
+    pub http_responses: [u64; STATUSES.len()],
+    /// From the end of a request's head until its response may be written.
+    pub request_duration: HistogramSnapshot,
     /// Requests with an idempotency key that came before, in the order of [`RETRY_RESULTS`].
     pub retries_answered: [u64; RETRY_RESULTS.len()],
 
@@ -130,7 +134,7 @@ pub struct Snapshot {
     /// Turns of the poll loop, and those that ended without any work.
     pub loop_turns: u64,
     pub loop_idle_turns: u64,
-    /// Log lines left out by summarising.
+    /// Log lines left out by summarising, over the whole process.
     pub log_suppressed: u64,
 
     /// This process as its kernel sees it; what could not be read is `None` and not shown.
@@ -138,6 +142,13 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Records that got in and did not end as stored, whatever the reason: all that ended but for those stored and
+    /// those rejected at the door.
+    pub fn failed_total(&self) -> u64 {
+        let at_the_door: u64 = self.rejects.iter().map(|(_, count)| count).sum();
+        self.ended_total().saturating_sub(self.records[outcome::STORED] + at_the_door)
+    }
+
     /// Connections not being read now, for whatever reason.
     pub fn paused_total(&self) -> u64 {
         self.paused.iter().sum()

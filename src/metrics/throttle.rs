@@ -4,6 +4,8 @@
 //! Counts, and nothing else: what a kind is and how the summary reads is the caller's, and time is an argument. The
 //! metrics count every event whatever is shown here.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 /// Lines of a kind in one window, unless said otherwise.
 const LINES_PER_WINDOW: u32 = 5;
 
@@ -15,6 +17,14 @@ const SUMMARY_MS: u64 = 10_000;
 
 /// Kinds beyond this share the last one's lines: a bound for the table, far above what anybody has.
 const KINDS_MAX: usize = 1024;
+
+/// Lines held back since the process began, by all throttles: the log is the process's, and so is this count.
+static SUPPRESSED: AtomicU64 = AtomicU64::new(0);
+
+/// Lines that every throttle of this process has held back.
+pub fn suppressed_lines() -> u64 {
+    SUPPRESSED.load(Relaxed)
+}
 
 /// Limits lines by kind; kinds are small numbers that the caller gives out.
 #[derive(Clone, Debug)]
@@ -66,6 +76,7 @@ impl Throttle {
             kind.suppressed_from_ms = now_ms;
         }
         kind.suppressed += 1;
+        SUPPRESSED.fetch_add(1, Relaxed);
         false
     }
 

@@ -290,6 +290,13 @@ impl<S: Stream> Conn<S> {
         self.write(answers_room)
     }
 
+    /// Books what the answers of an HTTP connection hold of their shared store, of which `held` bytes are used.
+    pub fn book_answers(&mut self, held: &mut usize) {
+        if let Session::Http(session) = &mut self.session {
+            session.book(self.out.capacity(), held);
+        }
+    }
+
     fn parks(&self) -> bool {
         matches!(&self.session, Session::Tcp(session) if session.parked().is_some())
     }
@@ -321,11 +328,12 @@ impl<S: Stream> Conn<S> {
         }
     }
 
-    /// Whether nothing more may be read from it until answers are written, with `room` left in the shared store.
-    pub fn is_answer_bound(&self, room: usize) -> bool {
+    /// Whether nothing more may be read from it until answers are written, with `room` left in TCP's shared store and
+    /// `held` bytes used of HTTP's.
+    pub fn is_answer_bound(&self, room: usize, held: usize) -> bool {
         match &self.session {
             Session::Tcp(session) => session.is_answer_bound(room),
-            Session::Http(session) => session.is_answer_bound(),
+            Session::Http(session) => session.is_answer_bound(held),
             Session::Admin(_) => false,
         }
     }

@@ -356,6 +356,7 @@ impl<S: Stream> Hub<S> {
                 Wait::End => conn.close_account(room),
                 _ => conn.write(room),
             };
+            conn.book_answers(&mut self.desk.web.answers_held);
             match (conn.wait, result) {
                 (_, Err(_)) => self.remove(slot, now),
                 (Wait::End, Ok(true)) => self.finish(slot, now),
@@ -370,9 +371,9 @@ impl<S: Stream> Hub<S> {
 
     /// Its answers are out: it is read again, unless it must wait for the fate of what it sent.
     fn resume_reading(&mut self, slot: u32) {
-        let room = self.desk.answers_room;
+        let (room, held) = (self.desk.answers_room, self.desk.web.answers_held);
         let Some(conn) = self.table.get(slot).filter(|conn| conn.wait == Wait::Answers) else { return };
-        if conn.is_write_blocked() || conn.is_answer_bound(room) {
+        if conn.is_write_blocked() || conn.is_answer_bound(room, held) {
             return;
         }
         conn.wait = Wait::Turn;
@@ -415,6 +416,7 @@ impl<S: Stream> Hub<S> {
         }
         if let Some(session) = conn.http() {
             session.release_body(&mut self.desk.web.body_room);
+            session.release_answers(&mut self.desk.web.answers_held);
             self.https -= 1;
         }
         self.desk.door.leave(conn.counted.take());

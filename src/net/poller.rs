@@ -116,6 +116,7 @@ pub struct Poller {
     tcp_counts: (u64, u64),
     http_counts: (u64, u64),
     turns: u64,
+    idle_turns: u64,
 }
 
 /// Wakes a poll thread from another one.
@@ -164,6 +165,7 @@ impl Poller {
             tcp_counts: (0, 0),
             http_counts: (0, 0),
             turns: 0,
+            idle_turns: 0,
         })
     }
 
@@ -171,9 +173,10 @@ impl Poller {
     pub fn run(mut self, host: &mut dyn Host) -> io::Result<HubStats> {
         let mut events = Events::with_capacity(1024);
         while self.phase != Phase::Done {
-            self.sleep(&mut events)?;
+            let had_work = self.sleep(&mut events)?;
             let now = self.now();
             self.turns += 1;
+            self.idle_turns += u64::from(!had_work && self.is_idle(&events, now));
             self.take_events(&events);
             self.hub.take_reports(now);
             self.accept_turn(now);
@@ -198,18 +201,27 @@ impl Poller {
         Now { us: self.clock.now_us(), unix_ms: unix_ms() }
     }
 
-    /// Phase "poll".
-    fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
+    /// Whether nothing woke this turn but the clock, or a bell without news.
+    fn is_idle(&self, events: &Events, now: Now) -> bool {
+        events.iter().all(|event| event.token() == WAKER)
+            && !self.hub.has_reports()
+            && !self.hub.has_turns()
+            && self.hub.next_moment_us().is_none_or(|due_us| due_us > now.us)
+    }
+
+    /// Phase "poll". Whether there was work before.
+    fn sleep(&mut self, events: &mut Events) -> io::Result<bool> {
         self.bell.announce(Sleep::Asleep);
-        let timeout = match self.has_work() {
+        let had_work = self.has_work();
+        let timeout = match had_work {
             true => Duration::ZERO,
             false => Duration::from_micros(self.next_deadline_us().saturating_sub(self.clock.now_us())),
         };
         let result = self.poll.poll(events, Some(timeout));
         self.bell.announce(Sleep::Awake);
         match result {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            result => result,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(had_work),
+            result => result.map(|()| had_work),
         }
     }
 
@@ -416,7 +428,7 @@ impl Poller {
         (stats.accepted_connections, stats.http_accepted) = (tcp.0, http.0);
         stats.accept_errors = tcp.1 + http.1;
         stats.health_accepted = self.health.as_ref().map_or(0, |listener| listener.accepted);
-        stats.loop_turns = self.turns;
+        (stats.loop_turns, stats.loop_idle_turns) = (self.turns, self.idle_turns);
         stats
     }
 

@@ -7,6 +7,7 @@ use super::admin::AdminView;
 use super::intake::{Intake, Now};
 use super::tcp::Progress;
 use crate::handoff::Receipt;
+use crate::metrics::Responses;
 
 /// Nothing to say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct KeyCounts {
 #[derive(Debug, Default)]
 pub struct Web {
     pub body_room: usize,
+    pub answers_held: usize,
+    pub responses: Arc<Responses>,
     pub retry_after: u32,
     pub window: Window,
 }
@@ -46,7 +49,7 @@ pub enum HttpSession {}
 
 impl HttpSession {
     /// Never called: without the feature there is no HTTP listener.
-    pub fn new(_: Arc<HttpOptions>, _: Option<Arc<str>>, _: Now) -> Self {
+    pub fn new(_: Arc<HttpOptions>, _: Option<Arc<str>>, _: Arc<Responses>, _: Now) -> Self {
         unreachable!("this build has no HTTP listener")
     }
 
@@ -58,7 +61,7 @@ impl HttpSession {
         match *self {}
     }
 
-    pub fn show(&mut self, _: &dyn AdminView) {
+    pub fn show(&mut self, _: &dyn AdminView, _: usize) {
         match *self {}
     }
 
@@ -74,7 +77,7 @@ impl HttpSession {
         match *self {}
     }
 
-    pub fn is_answer_bound(&self) -> bool {
+    pub fn is_answer_bound(&self, _: usize) -> bool {
         match *self {}
     }
 
@@ -95,6 +98,14 @@ impl HttpSession {
     }
 
     pub fn on_time(&mut self, _: u64, _: &mut usize) -> bool {
+        match *self {}
+    }
+
+    pub fn book(&mut self, _: usize, _: &mut usize) {
+        match *self {}
+    }
+
+    pub fn release_answers(&mut self, _: &mut usize) {
         match *self {}
     }
 

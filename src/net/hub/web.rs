@@ -16,6 +16,9 @@ use crate::session::{AdminView, HttpSession, Now, RETRY_AFTER_STUCK};
 /// Longest wait that an overloaded sender is asked for, in seconds.
 const RETRY_AFTER_MAX: u64 = 60;
 
+/// Moments kept beyond two a connection before those that mean nothing any more are cleared away.
+const MOMENTS_SPARE: usize = 1024;
+
 /// Seconds until `held` records are through, going by the `ended` ones of the last `elapsed_us`.
 fn retry_after(held: usize, ended: u64, elapsed_us: u64) -> u32 {
     match u128::from(ended) * 1_000_000 {
@@ -54,7 +57,8 @@ impl<S: Stream> Hub<S> {
         now: Now,
         register: impl FnOnce(&mut S, u32, u16) -> Result<(), E>,
     ) -> Result<u32, E> {
-        let session = HttpSession::new(self.http.clone(), self.metrics_path.clone(), now);
+        let responses = self.desk.web.responses.clone();
+        let session = HttpSession::new(self.http.clone(), self.metrics_path.clone(), responses, now);
         let slot = self.add(stream, Session::Http(Box::new(session)), now, register)?;
         self.https += 1;
         self.arm(slot, now);
@@ -80,6 +84,7 @@ impl<S: Stream> Hub<S> {
                 continue;
             }
             let after = conn.read(slot, &mut self.desk, &mut self.end, now);
+            conn.book_answers(&mut self.desk.web.answers_held);
             if !self.sort_in_http(slot, after, now)
                 || records_before.saturating_sub(self.desk.room.records) >= TURN_RECORDS
             {
@@ -130,7 +135,8 @@ impl<S: Stream> Hub<S> {
         for slot in std::mem::take(&mut self.viewers) {
             let Some(conn) = self.table.get(slot).filter(|conn| conn.wait == Wait::View) else { continue };
             let Some(session) = conn.http() else { continue };
-            session.show(view);
+            session.show(view, self.desk.web.answers_held);
+            conn.book_answers(&mut self.desk.web.answers_held);
             conn.wait = Wait::Turn;
             self.http_ready.push_back(slot);
             self.dirty.push(slot);
@@ -147,6 +153,17 @@ impl<S: Stream> Hub<S> {
         if armed_us == 0 || due_us < armed_us {
             conn.armed_us = due_us;
             self.moments.push(Reverse((due_us, slot, generation)));
+            self.forget_moments();
+        }
+    }
+
+    /// Moments that earlier ones replaced stay until they pass: with ever shorter timeouts a peer could pile them up.
+    fn forget_moments(&mut self) {
+        if self.moments.len() > MOMENTS_SPARE + 2 * self.https {
+            let table = &mut self.table;
+            self.moments.retain(|Reverse((due_us, slot, generation))| {
+                table.at(*slot, *generation).is_some_and(|conn| conn.armed_us == *due_us)
+            });
         }
     }
 

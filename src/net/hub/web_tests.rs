@@ -300,3 +300,121 @@ fn a_retry_waits_no_longer_than_it_asks_for() {
     world.web_turn(2_000_001);
     assert_eq!(statuses(&world.ask(&two, &text, 2_000_002)), [202]);
 }
+
+/// One of the events of a large batch whose sender waits for delivery.
+fn batch(events: usize) -> String {
+    post("Prefer: ack=delivered\r\n", &format!("[{}]", vec![EVENT; events].join(",")))
+}
+
+/// With a store of answers of so many bytes.
+fn with_store(bytes: usize) -> World {
+    let http = HttpOptions { answer_store_bytes: bytes, ..HttpOptions::default() };
+    World::with(10_000, &NetOptions::default(), Arc::new(http))
+}
+
+impl World {
+    fn held(&self) -> usize {
+        self.hub.desk.web.answers_held
+    }
+
+    /// Turns until nobody is read any more.
+    fn web_turns(&mut self, us: u64) {
+        while !self.hub.http_ready.is_empty() {
+            self.web_turn(us);
+            self.end_all(Outcome::Stored, Cause::Delivered);
+        }
+        self.web_turn(us);
+    }
+}
+
+/// Peers that ask and never read hold what the store has and no more; those who read are served all the while, and the
+/// others once they read. Nothing is lost, nothing stays booked.
+#[test]
+fn the_store_of_answers_bounds_those_who_do_not_read() {
+    const STORE: usize = 1 << 20;
+    let mut world = with_store(STORE);
+    let requests = 300;
+    let text = post("Prefer: ack=none\r\n", EVENT).repeat(requests);
+    let hoarders: Vec<_> = (0..100).map(|_| world.connect_http([192, 0, 2, 1])).collect();
+    for (peer, slot, generation) in &hoarders {
+        peer.takes(0);
+        peer.send(&text);
+        world.hub.readable(*slot, *generation, false);
+    }
+    world.web_turns(1);
+    assert!(world.held() > STORE / 2 && world.held() <= STORE, "{}", world.held());
+    let reader = world.connect_http([192, 0, 2, 1]);
+    for us in 2..100 {
+        assert_eq!(statuses(&world.ask(&reader, &post("", EVENT), us)), [202]);
+        world.end_all(Outcome::Stored, Cause::Delivered);
+    }
+    // 1,000 bytes at a time.
+    while hoarders.iter().any(|(peer, ..)| peer.got().matches("}\n").count() < requests) {
+        let before: usize = hoarders.iter().map(|(peer, ..)| peer.got().len()).sum();
+        for (peer, slot, generation) in &hoarders {
+            peer.takes(1000);
+            world.hub.writable(*slot, *generation);
+        }
+        world.web_turns(200);
+        let after: usize = hoarders.iter().map(|(peer, ..)| peer.got().len()).sum();
+        assert!(after > before, "nobody gets further");
+        assert!(world.held() <= 2 * STORE);
+    }
+    for (peer, slot, _) in &hoarders {
+        assert_eq!(statuses(&peer.answers()), vec![202; requests]);
+        world.hub.remove(*slot, NOW);
+    }
+    assert_eq!(world.held(), 0);
+}
+
+/// Batches in flight, hundreds of connections of them: those whose answers find room are taken and answered one event
+/// after the other, the others are told 503 and not taken.
+#[test]
+fn the_store_of_answers_bounds_batches_in_flight() {
+    const STORE: usize = 256 << 10;
+    let mut world = with_store(STORE);
+    let connections: Vec<_> = (0..300).map(|_| world.connect_http([192, 0, 2, 1])).collect();
+    let (mut waiting, mut refused) = (0, 0);
+    for connection in &connections {
+        let answers = world.ask(connection, &batch(20), 1);
+        match statuses(&answers).as_slice() {
+            [] => waiting += 1,
+            [503] => refused += 1,
+            other => panic!("{other:?}"),
+        }
+        assert!(world.held() <= STORE, "{}", world.held());
+    }
+    assert!(waiting > 10 && refused > 10 && waiting + refused == 300, "{waiting} {refused}");
+    let mut ended = 0;
+    loop {
+        let more = world.end_all(Outcome::Stored, Cause::Delivered);
+        world.web_turn(2);
+        ended += more;
+        if more == 0 {
+            break;
+        }
+    }
+    assert_eq!(ended, 20 * waiting);
+    let told = connections.iter().filter(|(peer, ..)| statuses(&peer.answers()) == [200]).count();
+    assert_eq!((told, world.held()), (waiting, 0));
+    // There is room again.
+    let answers = world.ask(&connections[299], &batch(20), 3);
+    assert!(statuses(&answers).is_empty() && world.end_all(Outcome::Stored, Cause::Delivered) == 20);
+}
+
+/// Ever shorter waits would put one moment after the other on the heap.
+#[test]
+fn moments_that_mean_nothing_any_more_are_cleared_away() {
+    let mut world = World::web();
+    let connection = world.connect_http([192, 0, 2, 1]);
+    for ms in (1..9_000).rev() {
+        let text =
+            post("Prefer: ack=delivered\r\n", EVENT).replace("/events", &format!("/events?timeout={ms}ms"));
+        world.ask(&connection, &text, 1);
+        world.end_all(Outcome::Stored, Cause::Delivered);
+        world.web_turn(1);
+    }
+    let count = world.hub.moments.len();
+    assert!(count <= 1100, "{count}");
+    assert!(world.hub.next_moment_us().is_some_and(|due_us| due_us <= 1 + 1_000 + 200_000));
+}

@@ -125,7 +125,7 @@ fn single(route: Route, manner: Manner, item: &Item, retry_after: u32, out: &mut
 }
 
 fn batch(taken: &Taken, retry_after: u32, out: &mut Vec<u8>) {
-    let mut body = String::with_capacity(64 + 96 * taken.items.len());
+    let mut body = String::with_capacity(taken.reserved);
     let (mut accepted, mut lowest, mut highest) = (0, u16::MAX, 0);
     body.push_str(r#"{"items":["#);
     for (index, item) in taken.items.iter().enumerate() {

@@ -50,8 +50,12 @@ pub(super) struct Taken {
     pub open: usize,
     /// The connection's number of the first item; the others follow.
     pub first: u64,
+    /// When its head was read.
+    pub begun_us: u64,
     pub accepted_us: u64,
     pub deadline_us: u64,
+    /// What its answer takes at most while it waits and when it is written, in bytes.
+    pub reserved: usize,
     /// It asked to be told of delivery.
     pub waits: bool,
     /// The outcome that it waits for in the idempotency window, instead of receipts of its own.

@@ -3,9 +3,9 @@
 //! A request to a route that takes events costs one token, whatever its batch holds: RATE_LIMIT_RPS counts requests,
 //! and what a request may hold is bounded elsewhere. Pages and refused heads cost none.
 
+use super::HttpSession;
 use super::answer::Problem;
 use super::exchange::Manner;
-use super::{Answer, HttpSession};
 use crate::admission::Network;
 use crate::session::intake::Intake;
 use crate::wire::http1::Head;
@@ -26,6 +26,6 @@ impl HttpSession {
         };
         let mut out = Vec::new();
         problem.write(manner, seconds, &[], &mut out);
-        self.push(Answer::Ready(out));
+        self.push(out);
     }
 }

@@ -1,9 +1,12 @@
 //! Events on their way into the open batch, and what HTTP sessions share while they take them in.
 
+use std::sync::Arc;
+
 use super::idempotency::Window;
 use super::options::HttpOptions;
 use crate::event::Rejection;
 use crate::handoff::{Shape, Token, TopicId};
+use crate::metrics::Responses;
 use crate::pipeline::events::{EventFault, EventId, EventRecord, Moment};
 use crate::session::ids::Ids;
 use crate::session::intake::{Intake, Now, RETRY_AFTER_STUCK};
@@ -13,6 +16,9 @@ use crate::session::intake::{Intake, Now, RETRY_AFTER_STUCK};
 pub struct Web {
     /// Bytes that the store of bodies on their way can still take.
     pub body_room: usize,
+    /// Bytes that connections hold of the store of answers.
+    pub answers_held: usize,
+    pub responses: Arc<Responses>,
     /// Scratch for a body that came compressed.
     pub inflated: Vec<u8>,
     pub ids: Ids,
@@ -38,6 +44,8 @@ impl Web {
     pub fn new(options: &HttpOptions, max_records: usize, seed: [u8; 32]) -> Self {
         Self {
             body_room: options.body_store_bytes,
+            answers_held: 0,
+            responses: Arc::default(),
             inflated: Vec::new(),
             ids: Ids::new(seed),
             moment: (0, Moment::new(0)),

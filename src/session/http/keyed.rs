@@ -105,7 +105,7 @@ impl HttpSession {
     pub fn share(&mut self, ended: &Ended, is_first: bool, now_us: u64) {
         let waits_for_it = |answer: &&mut Answer| match answer {
             Answer::Waiting(taken) => taken.open > 0 && taken.serial == Some(ended.serial),
-            Answer::Ready(_) => false,
+            Answer::Ready(..) => false,
         };
         if let Some(answer) = self.answers.iter_mut().find(waits_for_it) {
             let before = answer.bytes();

@@ -5,7 +5,8 @@
 //! bytes of a request are always taken, so that the rest of the connection stays usable.
 //!
 //! Bounded: a head by the codec's limits, a body by HTTP_MAX_BODY_BYTES and by the store that all connections share,
-//! unwritten answers by [`OUT_BYTES_MAX`], requests that wait by [`WAITING_MAX`].
+//! unwritten answers by [`OUT_BYTES_MAX`], requests that wait by [`WAITING_MAX`], and both over all connections by the
+//! store of answers (`store.rs`).
 
 mod answer;
 mod exchange;
@@ -16,6 +17,7 @@ mod keyed;
 mod options;
 mod reading;
 mod request;
+mod store;
 mod taking;
 
 use std::collections::VecDeque;
@@ -25,11 +27,13 @@ pub use idempotency::{Ended, IdempotencyOptions, KeyCounts, Settled, Waiter, Win
 pub use intake::{EventRefusal, Web};
 pub use options::{Ack, HttpOptions, RouteOptions};
 pub use request::Page;
+pub use store::{ANSWER_FREE_BYTES, answer_store_bytes_min};
 
 use super::admin::{AdminView, OUT_BYTES_MAX};
 use super::intake::{Intake, Now, RETRY_AFTER_STUCK};
 use super::tcp::{Progress, Stop};
 use crate::handoff::{Address, PATIENCE_US, Receipt, Token};
+use crate::metrics::Responses;
 use crate::pipeline::events::{self, Circumstances, IdempotencyKey, Route};
 use crate::wire::http1::{self, Chunked, Coding, Fault, Framing, HEADERS_MAX, HeaderSlots, Limits, Parsed};
 use answer::Problem;
@@ -67,8 +71,9 @@ struct Incoming {
     post: Post,
     framed: Framed,
     bytes: Vec<u8>,
-    /// What it holds of the store that all connections share.
+    /// What the body holds of the store that all connections share, and what its head does.
     reserved: usize,
+    head_bytes: usize,
 }
 
 /// Where a body ends.
@@ -79,15 +84,16 @@ enum Framed {
 
 /// An answer in its place.
 enum Answer {
-    Ready(Vec<u8>),
+    /// A response, and when its request's head was read.
+    Ready(Vec<u8>, u64),
     Waiting(Taken),
 }
 
 impl Answer {
     fn bytes(&self) -> usize {
         match self {
-            Answer::Ready(bytes) => bytes.len(),
-            Answer::Waiting(taken) => taken.items.capacity() * size_of::<Item>(),
+            Answer::Ready(bytes, _) => bytes.capacity(),
+            Answer::Waiting(taken) => taken.reserved.max(taken.items.capacity() * size_of::<Item>()),
         }
     }
 }
@@ -103,6 +109,11 @@ pub struct HttpSession {
     answers: VecDeque<Answer>,
     /// Bytes of memory that the answers hold.
     held: usize,
+    /// What this connection holds of the store of answers.
+    charged: usize,
+    responses: Arc<Responses>,
+    /// The present turn's moment.
+    now_us: u64,
     /// Number of the next event whose sender waits.
     next: u64,
     /// No request is taken after the present one.
@@ -118,8 +129,13 @@ pub struct HttpSession {
 }
 
 impl HttpSession {
-    /// `metrics_path`: where metrics are (METRICS_PATH), `None` to show none.
-    pub fn new(options: Arc<HttpOptions>, metrics_path: Option<Arc<str>>, now: Now) -> Self {
+    /// `metrics_path`: where metrics are (METRICS_PATH), `None` to show none; `responses`: where answers are counted.
+    pub fn new(
+        options: Arc<HttpOptions>,
+        metrics_path: Option<Arc<str>>,
+        responses: Arc<Responses>,
+        now: Now,
+    ) -> Self {
         Self {
             options,
             metrics_path,
@@ -127,6 +143,9 @@ impl HttpSession {
             ready: Vec::new(),
             answers: VecDeque::new(),
             held: 0,
+            charged: 0,
+            responses,
+            now_us: now.us,
             next: 0,
             closing: false,
             since_us: now.us,
@@ -145,7 +164,7 @@ impl HttpSession {
         address: (u32, u16),
         intake: &mut Intake<'_>,
     ) -> Progress {
-        self.retry_after = intake.web.retry_after;
+        (self.retry_after, self.now_us) = (intake.web.retry_after, intake.now.us);
         let mut consumed = 0;
         loop {
             let rest = &input[consumed..];
@@ -176,7 +195,7 @@ impl HttpSession {
 
     /// Why no further request may be taken, if so.
     fn obstacle(&self, intake: &Intake<'_>) -> Option<Stop> {
-        if self.is_answer_bound() {
+        if self.is_answer_bound(intake.web.answers_held) {
             Some(Stop::Answers)
         } else if intake.batch.is_full() {
             Some(Stop::Batch)
@@ -213,7 +232,8 @@ impl HttpSession {
     fn refuse(&mut self, problem: Problem<'_>, manner: Manner, headers: &[(&str, &str)]) {
         let mut out = Vec::new();
         problem.write(manner, self.retry_after, headers, &mut out);
-        self.push(Answer::Ready(out));
+        debug_assert!(out.len() <= store::ANSWER_BYTES_MAX, "{}", out.len());
+        self.push(out);
     }
 
     fn refuse_and_close(&mut self, fault: Fault) {
@@ -228,31 +248,47 @@ impl HttpSession {
 
     fn push_taken(&mut self, taken: Taken) {
         if taken.open == 0 && self.answers.is_empty() {
-            return answer::taken(&taken, self.retry_after, &mut self.ready);
+            let at = self.ready.len();
+            answer::taken(&taken, self.retry_after, &mut self.ready);
+            return self.count(at, taken.begun_us);
         }
-        self.push(Answer::Waiting(taken));
+        self.queue(Answer::Waiting(taken));
     }
 
-    fn push(&mut self, answer: Answer) {
-        match answer {
-            Answer::Ready(bytes) if self.answers.is_empty() => self.ready.extend_from_slice(&bytes),
-            answer => {
-                self.held += answer.bytes();
-                self.answers.push_back(answer);
-            }
+    /// Puts the response to the present request in its place.
+    fn push(&mut self, bytes: Vec<u8>) {
+        if !self.answers.is_empty() {
+            return self.queue(Answer::Ready(bytes, self.since_us));
+        }
+        let at = self.ready.len();
+        self.ready.extend_from_slice(&bytes);
+        self.count(at, self.since_us);
+    }
+
+    fn queue(&mut self, answer: Answer) {
+        self.held += answer.bytes();
+        self.answers.push_back(answer);
+    }
+
+    /// Counts the response that begins at `at` in what may be written, by what it says.
+    fn count(&self, at: usize, begun_us: u64) {
+        if let Some(status) = http1::status(&self.ready[at..]) {
+            self.responses.record(status, self.now_us.saturating_sub(begun_us));
         }
     }
 
     /// Moves what is certain at the front of the queue into what may be written.
     fn ripen(&mut self, now_us: u64) {
+        self.now_us = now_us;
         if self.answers.is_empty() {
             return;
         }
         let is_between = matches!(self.stage, Stage::Head | Stage::Over);
         loop {
             let is_last = self.answers.len() == 1 && self.closing && is_between;
+            let at = self.ready.len();
             let bytes = match self.answers.front_mut() {
-                Some(answer @ Answer::Ready(_)) => answer.bytes(),
+                Some(answer @ Answer::Ready(..)) => answer.bytes(),
                 Some(answer) => {
                     let bytes = answer.bytes();
                     let Answer::Waiting(taken) = answer else { return };
@@ -266,9 +302,15 @@ impl HttpSession {
                 }
                 None => break,
             };
-            if let Some(Answer::Ready(bytes)) = self.answers.pop_front() {
-                self.ready.extend_from_slice(&bytes);
-            }
+            let begun_us = match self.answers.pop_front() {
+                Some(Answer::Ready(bytes, begun_us)) => {
+                    self.ready.extend_from_slice(&bytes);
+                    begun_us
+                }
+                Some(Answer::Waiting(taken)) => taken.begun_us,
+                None => break,
+            };
+            self.count(at, begun_us);
             self.held -= bytes;
             if is_last {
                 self.stage = Stage::Over;
@@ -289,22 +331,26 @@ impl HttpSession {
             Answer::Waiting(taken) => {
                 taken.settle(number, receipt.outcome, receipt.cause).then_some(taken.accepted_us)
             }
-            Answer::Ready(_) => None,
+            Answer::Ready(..) => None,
         });
         self.ripen(now_us);
         found.map(|accepted_us| now_us.saturating_sub(accepted_us))
     }
 
-    /// Shows the page that was asked for.
-    pub fn show(&mut self, view: &dyn AdminView) {
+    /// Shows the page that was asked for, if there is room for it.
+    pub fn show(&mut self, view: &dyn AdminView, answers_held: usize) {
         let Stage::Page(page, manner) = self.stage else { return };
         let mut body = String::new();
         let (status, content_type) = super::admin::page(page, view, &mut body);
+        if !self.fits(body.len() + store::ANSWER_BYTES_MAX, answers_held) {
+            self.refuse(store::no_room(), manner, &[]);
+            return self.after_request();
+        }
         let mut out = Vec::new();
         let headers = [("Cache-Control", "no-store"), ("Retry-After", "1")];
         let headers = if status == 503 { &headers[..] } else { &headers[..1] };
         answer::respond(status, content_type, headers, body.as_bytes(), manner, &mut out);
-        self.push(Answer::Ready(out));
+        self.push(out);
         self.after_request();
     }
 
@@ -317,7 +363,10 @@ impl HttpSession {
     pub fn write_answers(&mut self, out: &mut Vec<u8>) {
         match out.is_empty() {
             true => std::mem::swap(out, &mut self.ready),
-            false => out.append(&mut self.ready),
+            false => {
+                out.reserve_exact(self.ready.len());
+                out.append(&mut self.ready);
+            }
         }
     }
 
@@ -331,9 +380,13 @@ impl HttpSession {
         matches!(self.stage, Stage::Over)
     }
 
-    /// Whether it must not be read until answers are written or receipts have come.
-    pub fn is_answer_bound(&self) -> bool {
-        self.ready.len() >= OUT_BYTES_MAX || self.answers.len() >= WAITING_MAX || self.held >= HELD_BYTES_MAX
+    /// Whether it must not be read until answers are written or receipts have come. `answers_held`: what all connections
+    /// hold of the store of answers. A connection that owes no answer is never bound.
+    pub fn is_answer_bound(&self, answers_held: usize) -> bool {
+        self.ready.len() >= OUT_BYTES_MAX
+            || self.answers.len() >= WAITING_MAX
+            || self.held >= HELD_BYTES_MAX
+            || (!self.is_settled() && !self.fits(store::ANSWER_BYTES_MAX, answers_held))
     }
 
     /// No request is taken after those that are here: the gateway drains.
@@ -392,10 +445,11 @@ impl HttpSession {
         if !self.answers.is_empty() || now_us < self.due_us() {
             return false;
         }
-        // Whoever is told so has as long as an idle peer to read it.
-        self.since_us = now_us;
         match self.stage {
-            Stage::Head if self.head_since_us == 0 => return self.ready.is_empty(),
+            Stage::Head if self.head_since_us == 0 => {
+                self.since_us = now_us;
+                return self.ready.is_empty();
+            }
             Stage::Head => self.refuse_and_close_with(Problem::of(
                 408,
                 "head_too_slow",
@@ -407,13 +461,15 @@ impl HttpSession {
             }
             Stage::Away(_) | Stage::Page(..) | Stage::Over => return true,
         }
+        // Whoever is told so has as long as an idle peer to read it.
+        self.since_us = now_us;
         false
     }
 
     /// Gives the store of bodies back what this connection holds of it.
     pub fn release_body(&mut self, body_room: &mut usize) {
         if let Stage::Body(incoming) = &mut self.stage {
-            *body_room += std::mem::take(&mut incoming.reserved);
+            *body_room += std::mem::take(&mut incoming.reserved) + std::mem::take(&mut incoming.head_bytes);
             incoming.bytes = Vec::new();
         }
     }
@@ -422,11 +478,13 @@ impl HttpSession {
     pub fn untold(&self) -> u64 {
         let waiting = self.answers.iter().filter_map(|answer| match answer {
             Answer::Waiting(taken) => Some(taken.not_stored()),
-            Answer::Ready(_) => None,
+            Answer::Ready(..) => None,
         });
         waiting.sum()
     }
 }
 
+#[cfg(test)]
+mod store_tests;
 #[cfg(test)]
 mod tests;

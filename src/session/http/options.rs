@@ -38,6 +38,8 @@ pub struct HttpOptions {
     pub max_body_bytes: usize,
     /// Bodies on their way, over all connections.
     pub body_store_bytes: usize,
+    /// Answers that are not written, over all connections, beside [`ANSWER_FREE_BYTES`](super::ANSWER_FREE_BYTES) of each.
+    pub answer_store_bytes: usize,
     /// A request's head must be complete so long after its first byte.
     pub header_timeout: Duration,
     /// A body must be complete so long after its head.
@@ -57,6 +59,7 @@ impl Default for HttpOptions {
         Self {
             max_body_bytes: 1 << 20,
             body_store_bytes: 16 << 20,
+            answer_store_bytes: 12 << 20,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(75),

@@ -28,6 +28,7 @@ impl HttpSession {
                 return (if eof { input.len() } else { 0 }, false);
             }
             Err(fault) => {
+                self.since_us = intake.now.us;
                 self.refuse_and_close(fault);
                 return (input.len(), true);
             }
@@ -60,7 +61,7 @@ impl HttpSession {
                 let mut out = Vec::new();
                 let manner = self.send_away(head.framing, head.expect_continue, manner);
                 answer::respond(204, "", &[("Allow", methods)], b"", manner, &mut out);
-                self.push(Answer::Ready(out));
+                self.push(out);
                 return (length, true);
             }
             Err(refusal) => {
@@ -97,7 +98,8 @@ impl HttpSession {
                     Framing::Length(bytes) => bytes as usize,
                     _ => 0,
                 };
-                if wanted > intake.web.body_room {
+                let head_bytes = post.heap_bytes();
+                if wanted + head_bytes > intake.web.body_room {
                     let problem = Problem {
                         retryable: true,
                         outcome: Some("not_stored"),
@@ -107,16 +109,22 @@ impl HttpSession {
                     self.refuse(problem, manner, &[]);
                     return (length, true);
                 }
-                intake.web.body_room -= wanted;
+                intake.web.body_room -= wanted + head_bytes;
                 if head.expect_continue && rest.is_empty() {
-                    self.push(Answer::Ready(http1::CONTINUE.to_vec()));
+                    self.push(http1::CONTINUE.to_vec());
                 }
                 let framed = match framing {
                     Framing::Chunked => Framed::Chunked(Chunked::default()),
                     _ => Framed::Length(wanted as u64),
                 };
                 let bytes = Vec::with_capacity(wanted);
-                self.stage = Stage::Body(Box::new(Incoming { post: *post, framed, bytes, reserved: wanted }));
+                self.stage = Stage::Body(Box::new(Incoming {
+                    post: *post,
+                    framed,
+                    bytes,
+                    reserved: wanted,
+                    head_bytes,
+                }));
                 (length, true)
             }
         }
@@ -184,7 +192,7 @@ impl HttpSession {
         let Stage::Body(incoming) = std::mem::replace(&mut self.stage, Stage::Head) else {
             return (used, false);
         };
-        intake.web.body_room += incoming.reserved;
+        intake.web.body_room += incoming.reserved + incoming.head_bytes;
         self.take(&incoming.post, &incoming.bytes, address, intake);
         self.after_request();
         (used, true)

@@ -48,6 +48,14 @@ pub(super) struct Post {
     pub attributes: Vec<u8>,
 }
 
+impl Post {
+    /// What it keeps of its head while its body comes.
+    pub fn heap_bytes(&self) -> usize {
+        let kept = [&self.idempotency_key, &self.traceparent, &self.tracestate, &self.content_type];
+        kept.into_iter().flatten().map(|value| value.len()).sum::<usize>() + self.attributes.capacity()
+    }
+}
+
 /// Why a head is refused.
 pub(super) enum Refusal {
     Http(Fault),

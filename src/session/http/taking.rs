@@ -2,6 +2,7 @@
 
 use super::exchange::{Fate, Item, Taken};
 use super::request::{Post, Refusal};
+use super::store::{ANSWER_BYTES_MAX, batch_bytes};
 use super::*;
 
 impl HttpSession {
@@ -47,6 +48,10 @@ impl HttpSession {
             return self.refuse(Problem::of(413, "too_many_events", detail), post.manner, &[]);
         }
         let (is_batch, waits) = (items.is_batch(), post.ack == Ack::Delivered);
+        let reserved = if is_batch { batch_bytes(items.len(), body.len()) } else { ANSWER_BYTES_MAX };
+        if is_batch && !self.fits(reserved, intake.web.answers_held) {
+            return self.refuse_answer(items.len(), reserved, post.manner, intake);
+        }
         let first = self.next;
         let mut taken = Taken {
             route: post.route,
@@ -55,8 +60,10 @@ impl HttpSession {
             items: Vec::new(),
             open: 0,
             first,
+            begun_us: self.since_us,
             accepted_us: intake.now.us,
             deadline_us: intake.now.us + post.timeout_us,
+            reserved,
             waits,
             serial: None,
             is_echo: false,

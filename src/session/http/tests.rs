@@ -10,21 +10,21 @@ use crate::session::{Rejects, Web};
 const STORE: usize = 4096;
 
 /// What all sessions share.
-struct World {
-    options: Arc<HttpOptions>,
-    batch: Batch,
-    tally: Tally,
+pub(super) struct World {
+    pub options: Arc<HttpOptions>,
+    pub batch: Batch,
+    pub tally: Tally,
     room: Room,
     lanes: LaneView,
     pipeline: Pipeline,
     rejects: Rejects,
     door: Door,
-    web: Web,
-    now_us: u64,
+    pub web: Web,
+    pub now_us: u64,
 }
 
 impl World {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let options =
             HttpOptions { max_body_bytes: STORE, body_store_bytes: STORE, ..HttpOptions::default() };
         Self {
@@ -45,12 +45,15 @@ impl World {
         Now { us: self.now_us, unix_ms: 1_700_000_000_000 }
     }
 
-    fn peer(&self) -> Peer {
-        Peer { session: HttpSession::new(self.options.clone(), None, self.now()), kept: Vec::new() }
+    pub fn peer(&self) -> Peer {
+        Peer {
+            session: HttpSession::new(self.options.clone(), None, self.web.responses.clone(), self.now()),
+            kept: Vec::new(),
+        }
     }
 
     /// Shows the peer's session what came, and keeps what it does not take.
-    fn feed(&mut self, peer: &mut Peer, bytes: impl AsRef<[u8]>, eof: bool) -> Option<Stop> {
+    pub fn feed(&mut self, peer: &mut Peer, bytes: impl AsRef<[u8]>, eof: bool) -> Option<Stop> {
         peer.kept.extend_from_slice(bytes.as_ref());
         let now = self.now();
         let mut intake = Intake {
@@ -74,7 +77,7 @@ impl World {
     }
 
     /// Addresses of the records that wait for somebody, in the order of acceptance; the batch is empty afterwards.
-    fn addresses(&mut self) -> Vec<Address> {
+    pub fn addresses(&mut self) -> Vec<Address> {
         let targets = self.batch.records().iter().map(|record| record.token.target());
         let found = targets.filter_map(|target| match target {
             Target::Peer(address) => Some(address),
@@ -85,30 +88,30 @@ impl World {
         found
     }
 
-    fn on_time(&mut self, peer: &mut Peer) -> bool {
+    pub fn on_time(&mut self, peer: &mut Peer) -> bool {
         peer.session.on_time(self.now_us, &mut self.web.body_room)
     }
 }
 
-struct Peer {
-    session: HttpSession,
-    kept: Vec<u8>,
+pub(super) struct Peer {
+    pub session: HttpSession,
+    pub kept: Vec<u8>,
 }
 
 impl Peer {
     /// What may be written now.
-    fn said(&mut self) -> String {
+    pub fn said(&mut self) -> String {
         let mut out = Vec::new();
         self.session.write_answers(&mut out);
         String::from_utf8(out).expect("text")
     }
 
     /// The statuses of the answers that may be written now.
-    fn statuses(&mut self) -> Vec<u16> {
+    pub fn statuses(&mut self) -> Vec<u16> {
         statuses(&self.said())
     }
 
-    fn settle(&mut self, to: Address, outcome: Outcome, now_us: u64) -> Option<u64> {
+    pub fn settle(&mut self, to: Address, outcome: Outcome, now_us: u64) -> Option<u64> {
         let cause = match outcome {
             Outcome::Stored => Cause::Delivered,
             _ => Cause::DeadlinePassed,
@@ -117,11 +120,11 @@ impl Peer {
     }
 }
 
-fn statuses(said: &str) -> Vec<u16> {
+pub(super) fn statuses(said: &str) -> Vec<u16> {
     said.match_indices("HTTP/1.1 ").map(|(at, _)| said[at + 9..at + 12].parse().expect("a status")).collect()
 }
 
-fn post(target: &str, body: &str) -> String {
+pub(super) fn post(target: &str, body: &str) -> String {
     format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
@@ -255,7 +258,7 @@ fn pipelining_has_a_limit() {
         .collect();
     assert_eq!(world.feed(&mut peer, input, false), Some(Stop::Answers));
     assert_eq!(peer.session.answers.len(), WAITING_MAX);
-    assert!(peer.session.is_answer_bound() && peer.said().is_empty());
+    assert!(peer.session.is_answer_bound(0) && peer.said().is_empty());
     let mut told = Vec::new();
     while told.len() < 200 {
         let addresses = world.addresses();

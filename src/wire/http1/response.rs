@@ -87,6 +87,12 @@ fn number(out: &mut Vec<u8>, mut value: usize) {
     out.extend_from_slice(&digits[at..]);
 }
 
+/// Status of a response as [`Response::write`] wrote it.
+pub fn status(response: &[u8]) -> Option<u16> {
+    let digits: &[u8; 3] = response.get(9..12)?.try_into().ok()?;
+    Some(digits.iter().fold(0, |status, digit| status * 10 + u16::from(digit.wrapping_sub(b'0'))))
+}
+
 /// Reason phrase of the statuses used here; others get none, which is valid (RFC 9112 4).
 pub fn reason(status: u16) -> &'static str {
     match status {
@@ -160,6 +166,16 @@ mod tests {
         }
         let empty = write(Response { status: 202, content_type: "", body: b"", ..PLAIN });
         assert_eq!(empty, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n");
+    }
+
+    #[test]
+    fn a_response_shows_its_status() {
+        for code in [202, 429, 503] {
+            let mut out = Vec::new();
+            Response { status: code, ..PLAIN }.write(&mut out);
+            assert_eq!(status(&out), Some(code));
+        }
+        assert_eq!((status(CONTINUE), status(b"HTTP/1.1 2")), (Some(100), None));
     }
 
     #[test]
