@@ -188,7 +188,10 @@ impl HttpSession {
     fn refuse_head(&mut self, refusal: Refusal, manner: Manner) {
         match refusal {
             Refusal::Http(fault) => {
-                self.refuse(Problem::of(fault.status(), fault.code(), fault.detail()), manner, &[]);
+                // RFC 9110 15.5.16: of a coding it says which there are.
+                let headers = [("Accept-Encoding", http1::ACCEPT_ENCODING)];
+                let headers = if fault == Fault::UnknownContentCoding { &headers[..] } else { &[] };
+                self.refuse(Problem::of(fault.status(), fault.code(), fault.detail()), manner, headers);
             }
             Refusal::Event(fault) => self.refuse(answer::of_fault(fault), manner, &[]),
             Refusal::NotFound => {
