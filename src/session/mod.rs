@@ -20,7 +20,7 @@ mod tcp;
 pub use admin::{ADMIN_PATHS, AdminSession, AdminView, OUT_BYTES_MAX};
 pub use answers::{ANSWER_BYTES, FREE_ANSWERS};
 #[cfg(feature = "http")]
-pub use http::{Ack, Ended, EventRefusal, IdempotencyOptions, RouteOptions, Settled, Waiter};
+pub use http::{Ack, Ended, EventRefusal, IdempotencyOptions, OPENAPI, RouteOptions, Settled, Waiter};
 pub use http::{HttpOptions, HttpSession, KeyCounts, Web, Window};
 #[cfg(feature = "http")]
 pub use ids::Ids;

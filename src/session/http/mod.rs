@@ -13,6 +13,7 @@ mod gate;
 mod idempotency;
 mod intake;
 mod keyed;
+mod openapi;
 mod options;
 mod reading;
 mod request;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 pub use idempotency::{Ended, IdempotencyOptions, KeyCounts, Settled, Waiter, Window};
 pub use intake::{EventRefusal, Web};
+pub use openapi::DOCUMENT as OPENAPI;
 pub use options::{Ack, HttpOptions, RouteOptions};
 pub use request::Page;
 
@@ -296,8 +298,7 @@ impl HttpSession {
     /// Shows the page that was asked for.
     pub fn show(&mut self, view: &dyn AdminView) {
         let Stage::Page(page, manner) = self.stage else { return };
-        let mut body = String::new();
-        let (status, content_type) = super::admin::page(page, view, &mut body);
+        let (status, content_type, body) = super::admin::page(page, view);
         let mut out = Vec::new();
         let headers = [("Cache-Control", "no-store"), ("Retry-After", "1")];
         let headers = if status == 503 { &headers[..] } else { &headers[..1] };

@@ -6,6 +6,7 @@ use crate::pipeline::events::{self, BodyKind, EventFault, IdempotencyKey, Route}
 use crate::wire::http1::{self, Coding, Fault, Head, Method};
 
 use super::exchange::Manner;
+use super::openapi;
 use super::options::{Ack, HttpOptions, RouteOptions};
 
 /// Attributes of a CloudEvent in headers, names and values together, in bytes.
@@ -17,6 +18,8 @@ pub enum Page {
     Health,
     Ready,
     Metrics,
+    /// The description of the routes.
+    OpenApi,
 }
 
 /// What a head asks for.
@@ -83,6 +86,7 @@ pub(super) fn read(
     let page = match head.path {
         "/health" | "/health/live" => Some(Page::Health),
         "/ready" | "/health/ready" => Some(Page::Ready),
+        openapi::PATH => Some(Page::OpenApi),
         path if Some(path) == metrics_path => Some(Page::Metrics),
         _ => None,
     };
