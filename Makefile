@@ -12,16 +12,17 @@ tests := $(sort $(basename $(notdir $(wildcard tests/*.rs))) $(patsubst tests/%/
 real_tests := $(filter real_%,$(tests))
 short_tests := $(filter-out real_%,$(tests))
 
-.PHONY: help deps build run test test-short test-int sim smoke bench bench-micro coverage lint fmt fuzz asan proto clean size
+.PHONY: help deps build run test test-short test-int test-openapi clients sim smoke bench bench-micro coverage lint fmt fuzz asan proto clean size
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-deps: ## fetch crates, and what tests against real Kafka need (Java, jars or an image)
+deps: ## fetch crates, what tests against real Kafka need (Java, jars or an image), and Schemathesis
 	$(CARGO) fetch --locked
 	scripts/kafka.sh fetch
+	scripts/schemathesis.sh --fetch
 
 build: ## the release binary, target/release/sluice
 	$(CARGO) build --release
@@ -30,7 +31,7 @@ run: ## build and serve on loopback, with the embedded broker unless KAFKA_BOOTS
 	$(CARGO) build --profile fast --bin sluice
 	GATEWAY_LISTEN_ADDR=127.0.0.1 KAFKA_BOOTSTRAP_SERVERS=$${KAFKA_BOOTSTRAP_SERVERS:-embedded} $(TARGET_DIR)/fast/sluice serve
 
-test: test-short test-int ## everything: test-short, then the tests against real Kafka
+test: test-short test-int test-openapi ## everything: test-short, the tests against real Kafka, Schemathesis
 
 test-short: ## all tests that need nothing but cargo, gcc and make
 	$(CARGO) test --profile fast --no-fail-fast --lib --bins --examples $(addprefix --test ,$(short_tests))
@@ -39,6 +40,12 @@ test-short: ## all tests that need nothing but cargo, gcc and make
 test-int: ## the tests against real Apache Kafka, which scripts/kafka.sh gets and starts
 	scripts/kafka.sh fetch
 	$(CARGO) test --profile fast --no-fail-fast $(addprefix --test ,$(real_tests))
+
+test-openapi: ## Schemathesis, which scripts/schemathesis.sh gets, against a running gateway and its /openapi.json
+	scripts/schemathesis.sh
+
+clients: ## curl, ab, wrk, hey and Python's requests against a running gateway
+	scripts/clients.sh
 
 sim: ## the simulation over ever new seeds until stopped; SIM_SEEDS=N for N of them
 	SIM_SEEDS=$(SIM_SEEDS) $(CARGO) test --profile fast --test simulation -- --nocapture

@@ -77,6 +77,8 @@ fn each_refusal_has_its_status_and_the_connection_goes_on() {
             let wanted = if at == 4 { "GET, HEAD, OPTIONS" } else { "POST, OPTIONS" };
             assert_eq!(answer.header("allow"), Some(wanted), "{at}");
         }
+        let codings = (*code == "unsupported_content_coding").then_some("gzip, deflate, zstd");
+        assert_eq!(answer.header("accept-encoding"), codings, "{at}");
         if !goes_on {
             http.assert_ends();
             http = sluice.http();

@@ -4,10 +4,12 @@
 //! caller's, and what the gateway knows is asked through [`AdminView`]; no socket, no clock. Answers leave in the
 //! order of the requests. Bounded: it stops taking requests while [`OUT_BYTES_MAX`] of answers wait to be written.
 
+#[cfg(feature = "http")]
+use std::borrow::Cow;
 use std::sync::Arc;
 
 #[cfg(feature = "http")]
-use super::http::Page;
+use super::http::{OPENAPI, Page};
 use super::page;
 use crate::wire::http1::{self, Fault, HEADERS_MAX, Head, HeaderSlots, Limits, Method, Parsed, Response};
 
@@ -138,17 +140,20 @@ impl AdminSession {
     }
 }
 
-/// What an HTTP listener shows of the gateway; status and content type.
+/// What an HTTP listener shows of the gateway; status, content type and body.
 #[cfg(feature = "http")]
-pub(super) fn page(page: Page, view: &dyn AdminView, body: &mut String) -> (u16, &'static str) {
-    match page {
-        Page::Health => (probe(view.health(body)), JSON),
-        Page::Ready => (probe(view.ready(body)), JSON),
+pub(super) fn page(page: Page, view: &dyn AdminView) -> (u16, &'static str, Cow<'static, str>) {
+    let mut body = String::new();
+    let (status, content_type) = match page {
+        Page::Health => (probe(view.health(&mut body)), JSON),
+        Page::Ready => (probe(view.ready(&mut body)), JSON),
         Page::Metrics => {
-            view.metrics(body);
+            view.metrics(&mut body);
             (200, METRICS)
         }
-    }
+        Page::OpenApi => return (200, JSON, Cow::Borrowed(OPENAPI)),
+    };
+    (status, content_type, Cow::Owned(body))
 }
 
 fn probe(good: bool) -> u16 {

@@ -14,6 +14,7 @@ mod gate;
 mod idempotency;
 mod intake;
 mod keyed;
+mod openapi;
 mod options;
 mod reading;
 mod request;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 
 pub use idempotency::{Ended, IdempotencyOptions, KeyCounts, Settled, Waiter, Window};
 pub use intake::{EventRefusal, Web};
+pub use openapi::DOCUMENT as OPENAPI;
 pub use options::{Ack, HttpOptions, RouteOptions};
 pub use request::Page;
 pub use store::{ANSWER_FREE_BYTES, answer_store_bytes_min};
@@ -207,7 +209,10 @@ impl HttpSession {
     fn refuse_head(&mut self, refusal: Refusal, manner: Manner) {
         match refusal {
             Refusal::Http(fault) => {
-                self.refuse(Problem::of(fault.status(), fault.code(), fault.detail()), manner, &[]);
+                // RFC 9110 15.5.16: of a coding it says which there are.
+                let headers = [("Accept-Encoding", http1::ACCEPT_ENCODING)];
+                let headers = if fault == Fault::UnknownContentCoding { &headers[..] } else { &[] };
+                self.refuse(Problem::of(fault.status(), fault.code(), fault.detail()), manner, headers);
             }
             Refusal::Event(fault) => self.refuse(answer::of_fault(fault), manner, &[]),
             Refusal::NotFound => {
@@ -340,8 +345,7 @@ impl HttpSession {
     /// Shows the page that was asked for, if there is room for it.
     pub fn show(&mut self, view: &dyn AdminView, answers_held: usize) {
         let Stage::Page(page, manner) = self.stage else { return };
-        let mut body = String::new();
-        let (status, content_type) = super::admin::page(page, view, &mut body);
+        let (status, content_type, body) = super::admin::page(page, view);
         if !self.fits(body.len() + store::ANSWER_BYTES_MAX, answers_held) {
             self.refuse(store::no_room(), manner, &[]);
             return self.after_request();

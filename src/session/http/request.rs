@@ -6,6 +6,7 @@ use crate::pipeline::events::{self, BodyKind, EventFault, IdempotencyKey, Route}
 use crate::wire::http1::{self, Coding, Fault, Head, Method};
 
 use super::exchange::Manner;
+use super::openapi;
 use super::options::{Ack, HttpOptions, RouteOptions};
 
 /// Attributes of a CloudEvent in headers, names and values together, in bytes.
@@ -17,6 +18,8 @@ pub enum Page {
     Health,
     Ready,
     Metrics,
+    /// The description of the routes.
+    OpenApi,
 }
 
 /// What a head asks for.
@@ -91,6 +94,7 @@ pub(super) fn read(
     let page = match head.path {
         "/health" | "/health/live" => Some(Page::Health),
         "/ready" | "/health/ready" => Some(Page::Ready),
+        openapi::PATH => Some(Page::OpenApi),
         path if Some(path) == metrics_path => Some(Page::Metrics),
         _ => None,
     };
@@ -166,14 +170,19 @@ fn ack_of(value: &str) -> Result<Ack, Refusal> {
     }
 }
 
-/// `250ms`, `5s`; at least a millisecond.
+/// `250ms`, `5s`; at least a millisecond. Digits and a unit, however many: what is too long has no effect anyway.
 fn timeout_of(value: &str) -> Result<u64, Refusal> {
     let (number, unit_us) = match value.strip_suffix("ms") {
         Some(number) => (number, 1_000),
         None => (value.strip_suffix('s').unwrap_or(""), 1_000_000),
     };
-    let time = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_us));
-    time.filter(|time| *time > 0).ok_or(Refusal::Parameter("timeout must be a time such as 250ms or 5s"))
+    let digits = number.bytes().map(|byte| byte.is_ascii_digit().then(|| u64::from(byte - b'0')));
+    let number =
+        digits.fold(Some(0_u64), |number, digit| Some(number?.saturating_mul(10).saturating_add(digit?)));
+    number
+        .map(|number| number.saturating_mul(unit_us))
+        .filter(|time| *time > 0)
+        .ok_or(Refusal::Parameter("timeout must be a time such as 250ms or 5s"))
 }
 
 /// The attributes of a CloudEvent in binary form, as far as they fit; one that is required and missing is refused later.
@@ -186,4 +195,30 @@ fn attributes(head: &Head<'_>) -> Vec<u8> {
         }
     }
     attributes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_digits_and_a_unit() {
+        let long = "9".repeat(250) + "ms";
+        for (text, us) in [
+            ("1ms", 1_000),
+            ("250ms", 250_000),
+            ("5s", 5_000_000),
+            ("007s", 7_000_000),
+            ("18446744073709551616s", u64::MAX),
+            (&long, u64::MAX),
+        ] {
+            assert_eq!(timeout_of(text).ok(), Some(us), "{text}");
+        }
+        for text in [
+            "", "s", "ms", "0s", "000ms", "5", "+5s", "-5s", " 5s", "5 s", "5s ", "1.5s", "5m", "5sms",
+            "\u{661}s",
+        ] {
+            assert!(timeout_of(text).is_err(), "{text}");
+        }
+    }
 }

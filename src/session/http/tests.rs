@@ -288,6 +288,44 @@ fn waiting_answers_are_bounded_in_bytes() {
     assert!((HELD_BYTES_MAX..HELD_BYTES_MAX + most).contains(&peer.session.held), "{}", peer.session.held);
 }
 
+/// A page is not asked for again while so much of the last ones waits to be written, however large one of them is.
+#[test]
+fn pages_wait_for_their_connection() {
+    let mut world = World::new();
+    let mut peer = world.peer();
+    let asked = "GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n".repeat(20);
+    let mut stop = world.feed(&mut peer, asked, false);
+    let mut told = 0;
+    while stop.is_some() {
+        if stop == Some(Stop::View) {
+            peer.session.show(&Blind);
+        } else {
+            assert_eq!(stop, Some(Stop::Answers));
+            assert!(peer.session.ready.len() < OUT_BYTES_MAX + OPENAPI.len() + 1024);
+            let said = peer.said();
+            assert!(said.ends_with(OPENAPI));
+            told += statuses(&said).iter().filter(|status| **status == 200).count();
+        }
+        stop = world.feed(&mut peer, "", false);
+    }
+    assert_eq!(told + peer.statuses().len(), 20);
+}
+
+/// The description is the same whatever there is to be seen.
+struct Blind;
+
+impl AdminView for Blind {
+    fn health(&self, _: &mut String) -> bool {
+        unreachable!("it is not asked for")
+    }
+    fn ready(&self, _: &mut String) -> bool {
+        unreachable!("it is not asked for")
+    }
+    fn metrics(&self, _: &mut String) {}
+    fn state(&self, _: &mut String) {}
+    fn status(&self, _: &mut String) {}
+}
+
 /// Bodies share one store; whatever ends a body, its part comes back.
 #[test]
 fn the_store_of_bodies_is_shared_and_given_back() {
