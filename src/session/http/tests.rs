@@ -442,3 +442,20 @@ fn what_was_never_told_is_counted() {
     peer.settle(addresses[0], Outcome::Stored, world.now_us);
     assert_eq!((peer.session.untold(), peer.statuses()), (0, vec![200, 503]));
 }
+
+/// A batch asks to come again if any of its events found no room, whatever became of the others.
+#[test]
+fn a_batch_says_when_to_come_again() {
+    use Outcome::{NotStored, Stored, Unknown};
+    for (ends, waits) in
+        [([Stored, Stored], false), ([Stored, NotStored], true), ([NotStored, Unknown], true)]
+    {
+        let mut world = World::new();
+        let mut peer = world.peer();
+        world.feed(&mut peer, post("/events?ack=delivered", "[{},{}]"), false);
+        for (address, outcome) in world.addresses().into_iter().zip(ends) {
+            peer.settle(address, outcome, world.now_us);
+        }
+        assert_eq!(peer.said().contains("Retry-After: "), waits, "{ends:?}");
+    }
+}
