@@ -53,9 +53,10 @@ impl Accounts {
     }
 
     /// Notes a record that failed, unless it goes on as a dead letter; true if it does. Its end then comes later.
-    pub fn fail(&mut self, failed: &Failed<'_>, outcome: Outcome, cause: Cause) -> bool {
+    /// `now_us`: gateway's clock, microseconds.
+    pub fn fail(&mut self, failed: &Failed<'_>, outcome: Outcome, cause: Cause, now_us: u64) -> bool {
         let taken = match self.letters.as_mut().filter(|_| letters::BUILT_IN) {
-            Some(letters) => letters.take(failed, outcome, cause, self.clock.now_us()),
+            Some(letters) => letters.take(failed, outcome, cause, now_us),
             None => Taken::Not,
         };
         match taken {

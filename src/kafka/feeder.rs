@@ -66,7 +66,7 @@ impl Feeder {
             self.gathered.push(batch);
         }
         let inside = match producer {
-            Some(producer) if !self.picks.is_empty() => self.hand_over(accounts, lanes, producer),
+            Some(producer) if !self.picks.is_empty() => self.hand_over(accounts, lanes, producer, now_us),
             _ => 0,
         };
         for batch in self.gathered.drain(..) {
@@ -81,6 +81,7 @@ impl Feeder {
         accounts: &mut Accounts,
         lanes: &mut Lanes,
         producer: &mut impl Producer,
+        now_us: u64,
     ) -> usize {
         self.sort(lanes.count());
         let (gathered, refused) = (&self.gathered, &mut self.refused);
@@ -108,7 +109,7 @@ impl Feeder {
                 }
             } else {
                 lanes.leave(pick.lane);
-                refuse(accounts, entry, code);
+                refuse(accounts, entry, code, now_us);
             }
         }
         accounts.book();
@@ -159,7 +160,7 @@ impl Feeder {
             let left = stopped.map_or(count, |(position, _)| position);
             for (position, code) in self.refused.iter().take_while(|(position, _)| *position < left) {
                 if let Some(entry) = lanes.waiting(lane).iter().nth(*position) {
-                    refuse(accounts, entry, *code);
+                    refuse(accounts, entry, *code, now_us);
                 }
             }
             lanes.released(lane, left, inside, now_us);
@@ -186,9 +187,9 @@ fn may_wait(code: Code) -> bool {
 }
 
 /// The client library took it not at all: it is certainly not stored.
-fn refuse(accounts: &mut Accounts, entry: Entry<'_>, code: Code) {
+fn refuse(accounts: &mut Accounts, entry: Entry<'_>, code: Code, now_us: u64) {
     let (outcome, cause) = judge(code, Persistence::Never);
-    let is_letter = accounts.fail(&Failed::waiting(&entry, Stage::Send), outcome, cause);
+    let is_letter = accounts.fail(&Failed::waiting(&entry, Stage::Send), outcome, cause, now_us);
     accounts.complain(entry.key(), if is_letter { letters::PENDING } else { outcome.name() }, cause);
 }
 

@@ -49,7 +49,8 @@ impl Bench {
         self.shared.ledger.accept(1);
         self.shared.budget.take(1, record.accounted_bytes());
         let entry = Entry::of(&batch, &record);
-        let is_letter = self.accounts.fail(&Failed::waiting(&entry, Stage::Wait), outcome, Cause::TooLarge);
+        let failed = Failed::waiting(&entry, Stage::Wait);
+        let is_letter = self.accounts.fail(&failed, outcome, Cause::TooLarge, 1);
         self.accounts.book();
         is_letter
     }

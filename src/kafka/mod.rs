@@ -32,4 +32,5 @@ pub use client::display as display_bootstrap;
 pub use embedded::{EmbeddedBroker, EmbeddedError};
 pub use options::{Bootstrap, Creation, DEAD_LETTERS, KafkaOptions, LetterOptions, Topics};
 pub use property::check_property;
+pub use report::Delivery;
 pub use thread::start;

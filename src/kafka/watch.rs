@@ -183,7 +183,8 @@ impl Watch {
             *refused |= matches!(cause, Cause::NotAuthorized | Cause::UnknownTopic);
             let key = delivery.key.unwrap_or_default();
             if outcome != Outcome::Stored {
-                let is_letter = self.accounts.fail(&Failed::reported(&delivery), outcome, cause);
+                let now_us = self.clock.now_us();
+                let is_letter = self.accounts.fail(&Failed::reported(&delivery), outcome, cause, now_us);
                 self.accounts.complain(key, if is_letter { letters::PENDING } else { outcome.name() }, cause);
                 continue;
             }
@@ -302,7 +303,8 @@ impl Watch {
         let (accounts, expired) = (&mut self.accounts, &mut self.expired);
         let now_us = self.clock.now_us();
         self.lanes.expire(before_us, now_us, |entry| {
-            let is_letter = accounts.fail(&Failed::waiting(entry, Stage::Wait), Outcome::NotStored, cause);
+            let failed = Failed::waiting(entry, Stage::Wait);
+            let is_letter = accounts.fail(&failed, Outcome::NotStored, cause, now_us);
             expired[usize::from(is_letter)] += 1;
         });
         accounts.book();

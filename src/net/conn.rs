@@ -355,7 +355,7 @@ impl<S: Stream> Conn<S> {
     /// Not-stored messages that this sender has not been told of: answers not made, or not written to their end.
     pub fn untold(&mut self) -> u64 {
         if let Session::Http(session) = &self.session {
-            return session.untold();
+            return session.untold(self.out.len() - self.written);
         }
         let written = self.written;
         let mut end = 0;

@@ -60,8 +60,11 @@ impl Told {
                 What::Bad(code) => panic!("+ {n} covers {number}, which is refused as {code}"),
                 What::Good(id) => {
                     let good = truth.goods[id];
-                    assert_eq!(good.in_log, 1, "+ {n} covers {number}, which is not in the topic: {good:?}");
-                    assert_eq!(good.reported, Some(Outcome::Stored), "+ {n} covers {number}: {good:?}");
+                    assert_eq!(
+                        good.own.in_log, 1,
+                        "+ {n} covers {number}, which is not in the topic: {good:?}"
+                    );
+                    assert_eq!(good.own.reported, Some(Outcome::Stored), "+ {n} covers {number}: {good:?}");
                 }
             }
         }
@@ -92,8 +95,11 @@ fn check_named(answer: Answer<'_>, script: &Script, truth: &Truth) {
     match script.messages[n as usize - 1].what {
         What::Good(id) => {
             let good = truth.goods[id];
-            assert!(allowed.contains(&good.reported), "{answer:?}, but {good:?}");
-            assert!(good.in_log == 0 || matches!(answer, Answer::Unknown { .. }), "{answer:?}, but {good:?}");
+            assert!(allowed.contains(&good.own.reported), "{answer:?}, but {good:?}");
+            assert!(
+                good.own.in_log == 0 || matches!(answer, Answer::Unknown { .. }),
+                "{answer:?}, but {good:?}"
+            );
         }
         What::Bad(expected) => {
             assert!(matches!(answer, Answer::Fix { .. }), "{answer:?} for a message refused as {expected}");
@@ -102,12 +108,18 @@ fn check_named(answer: Answer<'_>, script: &Script, truth: &Truth) {
     }
 }
 
-/// At the very end: what was told as not stored is still not in the topic.
-pub fn check_at_the_end(said: &[u8], script: &Script, truth: &Truth) -> u64 {
-    let mut retries = 0;
+/// At the very end: what was told as not stored is still not in the topic; the good messages (or none) that were told
+/// `- retry`.
+pub fn check_at_the_end(said: &[u8], script: &Script, truth: &Truth) -> Vec<Option<usize>> {
+    let mut retries = Vec::new();
     for line in said.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
         let Ok(answer) = ack::parse(line) else { panic!("no answer line: {}", line.escape_ascii()) };
-        retries += u64::from(matches!(answer, Answer::Retry { .. }));
+        if let Answer::Retry { n, .. } = answer {
+            retries.push(match script.messages[n as usize - 1].what {
+                What::Good(id) => Some(id),
+                What::Bad(_) => None,
+            });
+        }
         check_named(answer, script, truth);
     }
     retries

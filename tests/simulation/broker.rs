@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use fastrand::Rng;
-use sluice::handoff::{Token, accounted_bytes};
+use sluice::handoff::{Token, TopicId, accounted_bytes};
 use sluice::kafka::errors::{Code, Persistence, judge};
 use sluice::kafka::lanes::Layout;
 use sluice::kafka::producer::{self, Outgoing, Producer};
@@ -35,8 +35,7 @@ pub struct Moods {
 #[derive(Debug)]
 pub enum ClientEvent {
     Delivery {
-        token: Token,
-        bytes: usize,
+        record: Record,
         partition: i32,
         code: Code,
         persistence: Persistence,
@@ -48,11 +47,26 @@ pub enum ClientEvent {
     Fatal,
 }
 
+/// What was handed over, for the report of it.
+#[derive(Debug)]
+pub struct Record {
+    pub token: Token,
+    pub topic: TopicId,
+    pub key: Option<Vec<u8>>,
+    pub value: Vec<u8>,
+    pub headers: Vec<u8>,
+}
+
+impl Record {
+    pub fn accounted_bytes(&self) -> usize {
+        accounted_bytes(self.key.as_ref().map_or(0, Vec::len) + self.value.len(), self.headers.len())
+    }
+}
+
 #[derive(Debug)]
 struct Inside {
-    token: Token,
+    record: Record,
     id: usize,
-    bytes: usize,
     produced_us: u64,
     /// It was sent, and no answer came.
     is_tried: bool,
@@ -83,6 +97,8 @@ struct Request {
 
 #[derive(Debug, Default)]
 struct Partition {
+    topic: TopicId,
+    number: usize,
     leader: i32,
     waiting: VecDeque<Inside>,
     request: Option<Request>,
@@ -97,7 +113,9 @@ pub struct Broker {
     pub inside: usize,
     /// The present producer's number.
     pub producer: u32,
+    /// In the order in which they came to be.
     partitions: Vec<Partition>,
+    topics: usize,
     /// By id, from 1.
     up: Vec<bool>,
     slow: Vec<u64>,
@@ -119,7 +137,14 @@ const REFUSALS: &[Code] = &[
 ];
 
 impl Broker {
-    pub fn new(brokers: usize, partitions: usize, moods: Moods, rng: Rng, truth: Rc<RefCell<Truth>>) -> Self {
+    /// `partitions`: of each topic.
+    pub fn new(
+        brokers: usize,
+        partitions: &[usize],
+        moods: Moods,
+        rng: Rng,
+        truth: Rc<RefCell<Truth>>,
+    ) -> Self {
         let mut broker = Self {
             moods,
             events: VecDeque::new(),
@@ -127,21 +152,29 @@ impl Broker {
             inside: 0,
             producer: 0,
             partitions: Vec::new(),
+            topics: partitions.len(),
             up: vec![true; brokers],
             slow: vec![1; brokers],
             rng,
             truth,
         };
-        broker.grow(partitions);
+        for (topic, count) in partitions.iter().enumerate() {
+            broker.grow(TopicId(topic as u8), *count);
+        }
         broker
     }
 
     /// The topic has this many partitions from now on.
-    pub fn grow(&mut self, count: usize) {
-        while self.partitions.len() < count {
-            let leader = 1 + (self.partitions.len() % self.up.len()) as i32;
-            self.partitions.push(Partition { leader, ..Partition::default() });
+    pub fn grow(&mut self, topic: TopicId, count: usize) {
+        for number in self.count(topic)..count {
+            let leader = 1 + ((number + usize::from(topic.0)) % self.up.len()) as i32;
+            self.partitions.push(Partition { topic, number, leader, ..Partition::default() });
         }
+    }
+
+    /// Partitions of a topic.
+    pub fn count(&self, topic: TopicId) -> usize {
+        self.partitions.iter().filter(|partition| partition.topic == topic).count()
     }
 
     pub fn set_up(&mut self, broker: i32, up: bool) {
@@ -171,9 +204,12 @@ impl Broker {
 
     /// What a look at the cluster would show now.
     pub fn layout(&self) -> Layout {
-        let leaders: Vec<i32> = self.partitions.iter().map(|partition| partition.leader).collect();
+        let mut leaders = vec![Vec::new(); self.topics];
+        for partition in &self.partitions {
+            leaders[usize::from(partition.topic.0)].push(partition.leader);
+        }
         let up = (1..=self.up.len() as i32).filter(|id| self.up[*id as usize - 1]).collect();
-        Layout { leaders: vec![leaders], up }
+        Layout { leaders, up }
     }
 
     fn is_up(&self, leader: i32) -> bool {
@@ -251,7 +287,8 @@ impl Broker {
     fn append(&mut self, index: usize, records: &mut [Inside]) {
         for inside in records.iter_mut().filter(|inside| !inside.is_in_log) {
             inside.is_in_log = true;
-            self.truth.borrow_mut().append(index, inside.id);
+            let Partition { topic, number, .. } = self.partitions[index];
+            self.truth.borrow_mut().append(topic, number, inside.id);
         }
     }
 
@@ -260,12 +297,10 @@ impl Broker {
         let inside_us = self.now_us - inside.produced_us;
         let limit_us = self.moods.timeout_us.max(GRACE_US) + self.moods.timeout_us / 64 + SLACK_US;
         assert!(inside_us <= limit_us, "message {} was inside for {inside_us} us", inside.id);
-        self.truth.borrow_mut().report(inside.id, judge(code, persistence).0);
-        let (token, bytes) = (inside.token, inside.bytes);
+        self.truth.borrow_mut().report(inside.record.topic, inside.id, judge(code, persistence).0);
         self.events.push_back(ClientEvent::Delivery {
-            token,
-            bytes,
-            partition: index as i32,
+            record: inside.record,
+            partition: self.partitions[index].number as i32,
             code,
             persistence,
             producer: self.producer,
@@ -305,6 +340,9 @@ impl Producer for Broker {
         records: impl Iterator<Item = Outgoing<'a>>,
         mut refused: impl FnMut(usize, Code),
     ) -> usize {
+        let (topic, number) = (partition.topic, partition.number as usize);
+        let is_it = |known: &Partition| (known.topic, known.number) == (topic, number);
+        let index = self.partitions.iter().position(is_it).expect("a partition that was shown");
         let mut taken = 0;
         let mut is_full = false;
         for (position, record) in records.enumerate() {
@@ -313,23 +351,26 @@ impl Producer for Broker {
                 refused(position, Code::RD_KAFKA_RESP_ERR__QUEUE_FULL);
                 continue;
             }
-            let id = self.truth.borrow().id_of(record.key.unwrap_or_default(), record.value);
+            let id = self.truth.borrow_mut().id_of(topic, record.key, record.value, record.headers);
             if self.rng.u32(..100) < self.moods.refuse_at_once_percent {
                 let code = match self.rng.bool() {
                     true => Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
                     false => Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC,
                 };
-                self.truth.borrow_mut().report(id, judge(code, Persistence::Never).0);
+                self.truth.borrow_mut().report(topic, id, judge(code, Persistence::Never).0);
                 refused(position, code);
                 continue;
             }
-            self.partitions[partition.number as usize].waiting.push_back(Inside {
+            let record = Record {
                 token: record.token,
+                topic,
+                key: record.key.map(<[u8]>::to_vec),
+                value: record.value.to_vec(),
+                headers: record.headers.to_vec(),
+            };
+            self.partitions[index].waiting.push_back(Inside {
+                record,
                 id,
-                bytes: accounted_bytes(
-                    record.key.map_or(0, <[u8]>::len) + record.value.len(),
-                    record.headers.len(),
-                ),
                 produced_us: self.now_us,
                 is_tried: false,
                 is_in_log: false,

@@ -1,6 +1,8 @@
 //! The Kafka thread's turn in virtual time: the real feeder, lanes and accounts in the order of
 //! `kafka/thread.rs`, before a pretended producer.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
@@ -8,11 +10,14 @@ use sluice::event::Outcome;
 use sluice::handoff::{Cause, Clock, KafkaEnd, LaneView, Sleep, TopicId};
 use sluice::kafka::accounts::Accounts;
 use sluice::kafka::deadline::{Deadline, Step};
-use sluice::kafka::errors::judge;
+use sluice::kafka::errors::{Code, Persistence, judge};
 use sluice::kafka::feeder::Feeder;
 use sluice::kafka::lanes::{Lanes, Layout};
+use sluice::kafka::letters::{Failed, Letters, Stage};
+use sluice::kafka::{DEAD_LETTERS, Delivery, KafkaOptions};
 
-use crate::broker::{Broker, ClientEvent};
+use crate::broker::{Broker, ClientEvent, Record};
+use crate::truth::Truth;
 
 /// As in `kafka/thread.rs`.
 const DOZING_US: u64 = 5_000;
@@ -21,6 +26,8 @@ const SLEEP_US: u64 = 250_000;
 const SHORT_SLEEP_US: u64 = 20_000;
 const EVENTS_A_TURN: usize = 64;
 const PURGE_US: u64 = 3_000_000;
+/// As in `kafka/watch.rs`.
+const TRIAL_US: u64 = 1_000_000;
 
 pub struct KafkaSide {
     pub accounts: Accounts,
@@ -28,9 +35,11 @@ pub struct KafkaSide {
     pub lanes: Lanes,
     pub rung: Arc<AtomicBool>,
     feeder: Feeder,
-    /// The topic is known and a producer built.
+    truth: Rc<RefCell<Truth>>,
+    /// When each topic is found; the first one brings the producer.
+    gates_us: Vec<u64>,
+    found: Vec<bool>,
     has_producer: bool,
-    gate_us: u64,
     layout: Layout,
     is_stale: bool,
     is_fatal: bool,
@@ -38,6 +47,8 @@ pub struct KafkaSide {
     /// Reports that the producer before this one owes.
     owed: usize,
     deadline: Deadline,
+    next_trial_us: u64,
+    is_ending: bool,
     last_batch_us: u64,
     shown_lanes: LaneView,
     timeout_us: u64,
@@ -52,25 +63,39 @@ pub struct KafkaSide {
 }
 
 impl KafkaSide {
-    pub fn new(end: KafkaEnd, broker: Broker, max_records: usize, gate_us: u64, dozes: bool) -> Self {
+    pub fn new(
+        end: KafkaEnd,
+        broker: Broker,
+        options: &KafkaOptions,
+        max_records: usize,
+        gates_us: Vec<u64>,
+        dozes: bool,
+        truth: Rc<RefCell<Truth>>,
+    ) -> Self {
         let rung = Arc::new(AtomicBool::new(false));
         let flag = rung.clone();
         end.bell.install(move || flag.store(true, SeqCst));
+        let mut accounts = Accounts::new(end, Clock::start());
+        accounts.letters = Letters::new(options, max_records, || {});
         Self {
-            accounts: Accounts::new(end, Clock::start()),
+            accounts,
             timeout_us: broker.moods.timeout_us,
-            lanes: Lanes::new(1, max_records, broker.moods.timeout_us),
+            lanes: Lanes::new(gates_us.len(), max_records, broker.moods.timeout_us),
+            truth,
+            found: vec![false; gates_us.len()],
+            gates_us,
             broker,
             rung,
             feeder: Feeder::default(),
             has_producer: false,
-            gate_us,
             layout: Layout::default(),
             is_stale: false,
             is_fatal: false,
             inside: 0,
             owed: 0,
             deadline: Deadline::default(),
+            next_trial_us: 0,
+            is_ending: false,
             last_batch_us: 0,
             shown_lanes: LaneView::default(),
             dozes,
@@ -91,14 +116,10 @@ impl KafkaSide {
         }
         for _ in 0..EVENTS_A_TURN {
             let Some(event) = self.broker.events.pop_front() else { break };
-            self.serve(event);
+            self.serve(event, now_us);
         }
         self.accounts.book();
-        if !self.has_producer && now_us >= self.gate_us {
-            let partitions = self.broker.layout().leaders[0].len();
-            self.lanes.apply(&Layout { leaders: vec![vec![-1; partitions]], up: Vec::new() });
-            self.has_producer = true;
-        }
+        self.open_gates(now_us);
         let was_closed = self.lanes.is_closed();
         match self.deadline.step(&mut self.lanes, self.inside, self.is_fatal, now_us) {
             Step::LetGo => self.broker.let_go(),
@@ -109,7 +130,8 @@ impl KafkaSide {
         self.closed += u32::from(!was_closed && self.lanes.is_closed() && !self.is_fatal);
         if self.has_producer {
             let (accounts, lanes) = (&mut self.accounts, &mut self.lanes);
-            self.inside += self.feeder.release(accounts, lanes, &mut self.broker, true, now_us);
+            let may_try = now_us >= self.next_trial_us;
+            self.inside += self.feeder.release(accounts, lanes, &mut self.broker, may_try, now_us);
         }
         let producer = self.has_producer.then_some(&mut self.broker);
         let (taken, inside) = self.feeder.feed(&mut self.accounts, &mut self.lanes, producer, now_us);
@@ -117,7 +139,8 @@ impl KafkaSide {
         if taken > 0 {
             self.last_batch_us = now_us;
         }
-        self.expire(now_us.saturating_sub(self.timeout_us), Cause::DeadlinePassed);
+        self.expire(now_us.saturating_sub(self.timeout_us), Cause::DeadlinePassed, now_us);
+        self.post_letters(now_us);
         self.show();
         self.accounts.end.publish();
         let owed = self.undelivered(|producer| producer < self.broker.producer);
@@ -150,21 +173,49 @@ impl KafkaSide {
             () if end.shared.closing_us().is_some() || self.is_unsettled() => SHORT_SLEEP_US,
             () => SLEEP_US,
         };
-        let gate_us = if self.has_producer { u64::MAX } else { self.gate_us.max(now_us + 1) };
+        let closed = self.gates_us.iter().zip(&self.found).filter(|(_, is_found)| !**is_found);
+        let gate_us = closed.map(|(gate_us, _)| (*gate_us).max(now_us + 1)).min().unwrap_or(u64::MAX);
         ((now_us + for_us).min(gate_us), sleep)
     }
 
-    fn serve(&mut self, event: ClientEvent) {
+    /// Topics are found one after the other, each at its time.
+    fn open_gates(&mut self, now_us: u64) {
+        let before = self.found.clone();
+        for (is_found, gate_us) in self.found.iter_mut().zip(&self.gates_us) {
+            *is_found |= now_us >= *gate_us;
+        }
+        if self.found == before {
+            return;
+        }
+        self.has_producer = true;
+        self.layout.leaders.resize(self.found.len(), Vec::new());
+        for (id, leaders) in self.layout.leaders.iter_mut().enumerate() {
+            if self.found[id] && leaders.is_empty() {
+                *leaders = vec![-1; self.broker.count(TopicId(id as u8))];
+            }
+        }
+        self.is_stale = true;
+        self.look();
+    }
+
+    fn serve(&mut self, event: ClientEvent, now_us: u64) {
         match event {
-            ClientEvent::Delivery { token, bytes, partition, code, persistence, producer } => {
-                if producer == self.broker.producer {
+            ClientEvent::Delivery { record, partition, code, persistence, producer } => {
+                let is_present = producer == self.broker.producer;
+                if is_present {
                     self.inside -= 1;
-                    self.lanes.ended(TopicId(0), partition);
+                    self.lanes.ended(record.topic, partition);
                 } else {
                     self.owed -= 1;
                 }
                 let (outcome, cause) = judge(code, persistence);
-                self.accounts.note(token, bytes, outcome, cause);
+                if is_present && outcome == Outcome::Stored {
+                    self.lanes.trust(record.topic);
+                } else if is_present && matches!(cause, Cause::NotAuthorized | Cause::UnknownTopic) {
+                    self.lanes.suspect(record.topic);
+                    self.next_trial_us = now_us + TRIAL_US;
+                }
+                self.book(&record, partition, code, persistence, now_us);
             }
             ClientEvent::Picture(layout) => {
                 self.layout = layout;
@@ -175,26 +226,74 @@ impl KafkaSide {
         }
     }
 
+    fn book(&mut self, record: &Record, partition: i32, code: Code, persistence: Persistence, now_us: u64) {
+        let (outcome, cause) = judge(code, persistence);
+        if outcome != Outcome::Stored {
+            let delivery = Delivery {
+                token: record.token,
+                topic: record.topic,
+                accounted_bytes: record.accounted_bytes(),
+                code,
+                persistence,
+                partition,
+                key: record.key.as_deref(),
+                value: &record.value,
+                headers: record.headers.clone(),
+            };
+            self.accounts.fail(&Failed::reported(&delivery), outcome, cause, now_us);
+            return;
+        }
+        let outcome = if record.topic == DEAD_LETTERS { Outcome::DeadLettered } else { outcome };
+        self.accounts.note(record.token, record.accounted_bytes(), outcome, cause);
+    }
+
+    fn post_letters(&mut self, now_us: u64) {
+        if let Some(mut letters) = self.accounts.letters.take() {
+            letters.post(&mut self.accounts, &mut self.lanes, self.is_ending, now_us);
+            self.accounts.letters = Some(letters);
+            self.accounts.book();
+        }
+    }
+
+    fn has_letters(&self) -> bool {
+        self.accounts.letters.as_ref().is_some_and(|letters| !letters.is_empty())
+    }
+
     fn show(&mut self) {
         let view = self.lanes.view();
         if view != self.shown_lanes {
             self.shown_lanes = view.clone();
             self.accounts.end.show_lanes(Arc::new(view));
         }
+        self.look();
+    }
+
+    fn look(&mut self) {
         if !std::mem::take(&mut self.is_stale) || !self.has_producer {
             return;
         }
-        if self.layout.leaders.is_empty() {
-            self.layout.leaders = vec![vec![-1; self.lanes.count()]];
+        self.layout.leaders.resize(self.found.len(), Vec::new());
+        for (id, before) in self.lanes.counts() {
+            let leaders = &mut self.layout.leaders[usize::from(id.0)];
+            match self.found[usize::from(id.0)] {
+                // Nobody has asked for it yet.
+                false => leaders.clear(),
+                // One that nobody knows for a moment keeps its lanes.
+                true if leaders.is_empty() => *leaders = vec![-1; before],
+                true => {}
+            }
         }
-        self.lanes.adjust(self.inside);
         self.lanes.apply(&self.layout);
+        self.lanes.adjust(self.inside);
     }
 
-    fn expire(&mut self, before_us: u64, cause: Cause) {
-        let accounts = &mut self.accounts;
-        self.lanes.expire(before_us, 0, |entry| {
-            accounts.note(entry.token, entry.shape.accounted_bytes(), Outcome::NotStored, cause);
+    fn expire(&mut self, before_us: u64, cause: Cause, now_us: u64) {
+        let (accounts, truth) = (&mut self.accounts, &mut *self.truth.borrow_mut());
+        self.lanes.expire(before_us, now_us, |entry| {
+            let (topic, record) = (entry.shape.topic, entry.outgoing());
+            let id = truth.id_of(topic, record.key, record.value, record.headers);
+            truth.expire(topic, id);
+            accounts.fail(&Failed::waiting(entry, Stage::Wait), Outcome::NotStored, cause, now_us);
         });
         accounts.book();
     }
@@ -211,14 +310,15 @@ impl KafkaSide {
     }
 
     fn is_unsettled(&self) -> bool {
-        self.lanes.held_records() > 0 || self.owed > 0 || self.lanes.is_closed()
+        self.lanes.held_records() > 0 || self.owed > 0 || self.lanes.is_closed() || self.has_letters()
     }
 
-    fn empty_producers(&mut self) {
+    fn empty_producers(&mut self, now_us: u64) {
+        self.is_ending = true;
         self.broker.give_up();
         self.owed += std::mem::take(&mut self.inside);
         while let Some(event) = self.broker.events.pop_front() {
-            self.serve(event);
+            self.serve(event, now_us);
         }
         assert_eq!(self.owed, 0, "records without a report at the end");
         self.accounts.book();
@@ -238,8 +338,13 @@ impl KafkaSide {
         while self.accounts.end.has_work() {
             self.feeder.feed(&mut self.accounts, &mut self.lanes, None::<&mut Broker>, 0);
         }
-        self.expire(u64::MAX, Cause::ShuttingDown);
-        self.empty_producers();
+        self.expire(u64::MAX, Cause::ShuttingDown, now_us);
+        self.empty_producers(now_us);
+        self.post_letters(now_us);
+        if let Some(letters) = self.accounts.letters.take() {
+            letters.give_up(&mut self.accounts);
+            self.accounts.book();
+        }
         self.show();
         self.finishing_until_us = Some(now_us + PURGE_US);
     }

@@ -15,8 +15,10 @@ mod script;
 mod stream;
 mod truth;
 mod verdict;
+mod web;
 mod world;
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use world::World;
@@ -44,6 +46,8 @@ struct Sums {
     accepted: u64,
     outcomes: [u64; 6],
     lost: u64,
+    /// Over HTTP, by status.
+    answers: BTreeMap<u16, u64>,
     /// Runs that came there.
     sights: [u64; 8],
 }
@@ -55,7 +59,9 @@ fn run(seed: u64, is_verbose: bool, sums: &mut Sums) {
         println!("{:#?}", world.plan);
     }
     world.run();
-    verdict::check(&world);
+    for (status, count) in verdict::check(&world) {
+        *sums.answers.entry(status).or_default() += count;
+    }
     let account = world.shared.ledger.account();
     if is_verbose {
         println!("{account:?} after {} us of virtual time", world.now_us);
@@ -106,6 +112,7 @@ fn every_seed_balances_and_tells_the_truth() {
                 "{} seeds, {} events, {} messages, outcomes {:?}, lost {}, {seconds:.1} s",
                 sums.runs, sums.events, sums.accepted, sums.outcomes, sums.lost
             );
+            println!("  answers over HTTP: {:?}", sums.answers);
             println!(
                 "  runs that saw queue, lane, answers paused, channel full, held, partial, late, let go: {:?}",
                 sums.sights

@@ -9,6 +9,14 @@ use crate::account::Told;
 use crate::script::Script;
 use crate::stream::{Pipe, Wire};
 use crate::truth::Truth;
+use crate::web;
+use crate::web::told::Since;
+
+/// What it speaks: what it says, and what it has been told so far.
+pub enum Talk {
+    Tcp(Script, Told),
+    Http(web::script::Script, web::told::Told),
+}
 
 /// How a sender behaves.
 #[derive(Clone, Debug)]
@@ -26,10 +34,11 @@ pub struct Manner {
 }
 
 pub struct Peer {
-    pub script: Script,
+    pub talk: Talk,
     pub manner: Manner,
     pub wire: Rc<RefCell<Wire>>,
-    pub told: Told,
+    /// A drain may come while it talks.
+    may_drain: bool,
     pub sent: usize,
     pub slot: Option<(u32, u16)>,
     pub done: bool,
@@ -43,9 +52,53 @@ pub struct Step {
 }
 
 impl Peer {
-    pub fn new(script: Script, manner: Manner, wire: Wire) -> Self {
+    pub fn new(talk: Talk, manner: Manner, wire: Wire, may_drain: bool) -> Self {
         let wire = Rc::new(RefCell::new(wire));
-        Self { script, manner, wire, told: Told::default(), sent: 0, slot: None, done: false }
+        Self { talk, manner, wire, may_drain, sent: 0, slot: None, done: false }
+    }
+
+    pub fn is_http(&self) -> bool {
+        matches!(self.talk, Talk::Http(..))
+    }
+
+    /// Everything that it would like to say.
+    pub fn bytes(&self) -> &[u8] {
+        match &self.talk {
+            Talk::Tcp(script, _) => &script.bytes,
+            Talk::Http(script, _) => &script.bytes,
+        }
+    }
+
+    /// Messages or requests.
+    pub fn count(&self) -> usize {
+        match &self.talk {
+            Talk::Tcp(script, _) => script.messages.len(),
+            Talk::Http(script, _) => script.exchanges.len(),
+        }
+    }
+
+    /// It reads more answers.
+    pub fn hear(&mut self, bytes: &[u8], truth: &Truth) {
+        match &mut self.talk {
+            Talk::Tcp(script, told) => told.read(bytes, self.sent, script, truth),
+            Talk::Http(script, told) => {
+                let since = Since { sent: self.sent, may_drain: self.may_drain };
+                told.read(bytes, since, script, truth);
+            }
+        }
+    }
+
+    /// How far it may go on sending: an HTTP sender waits for 100 now and then.
+    fn may_send(&self) -> usize {
+        match &self.talk {
+            Talk::Tcp(script, _) => script.bytes.len(),
+            Talk::Http(script, told) => told.may_send(script),
+        }
+    }
+
+    /// It was told that nothing more will be answered.
+    fn is_dismissed(&self) -> bool {
+        matches!(&self.talk, Talk::Http(_, told) if told.is_closed)
     }
 
     pub fn connect(&self) -> Pipe {
@@ -60,7 +113,7 @@ impl Peer {
         if now_us >= self.manner.reads_from_us && !wire.outbound.is_empty() && !wire.reset {
             let count = rng.usize(1..=wire.outbound.len());
             let bytes: Vec<u8> = wire.outbound.drain(..count).collect();
-            self.told.read(&bytes, self.sent, &self.script, truth);
+            self.hear(&bytes, truth);
             step.writable = std::mem::take(&mut wire.owes_writable);
         }
         if wire.dropped && wire.outbound.is_empty() || wire.reset {
@@ -72,7 +125,7 @@ impl Peer {
     }
 
     fn send(&mut self, wire: &mut Wire, rng: &mut Rng) -> bool {
-        let total = self.script.bytes.len();
+        let total = self.bytes().len();
         if self.manner.resets_at.is_some_and(|at| self.sent >= at) {
             wire.reset = true;
             if rng.bool() {
@@ -83,13 +136,14 @@ impl Peer {
         if wire.fin || wire.dropped {
             return false;
         }
-        if self.sent == total {
+        if self.sent == total || (self.is_dismissed() && rng.bool()) {
             wire.fin = self.manner.closes;
             return wire.fin;
         }
         let room = self.manner.receive_buffer.saturating_sub(wire.inbound.len());
-        let count = rng.usize(1..=self.manner.piece_bytes).min(room).min(total - self.sent);
-        wire.inbound.extend(&self.script.bytes[self.sent..self.sent + count]);
+        let allowed = self.may_send().saturating_sub(self.sent);
+        let count = rng.usize(1..=self.manner.piece_bytes).min(room).min(allowed);
+        wire.inbound.extend(&self.bytes()[self.sent..self.sent + count]);
         self.sent += count;
         // The end may come in the same packet.
         if self.sent == total && self.manner.closes && rng.bool() {

@@ -1,13 +1,19 @@
 //! A seed becomes a run: who connects and how, what goes wrong and when, how much may wait.
 
 use fastrand::Rng;
-use sluice::handoff::BufferOptions;
+use sluice::admission::LimiterOptions;
+use sluice::handoff::{BufferOptions, TopicId};
+use sluice::kafka::{DEAD_LETTERS, KafkaOptions, LetterOptions, Topics};
 use sluice::net::NetOptions;
 use sluice::session::{Framing, TcpOptions};
 
 use crate::broker::Moods;
 use crate::peer::Manner;
 use crate::script::{Style, Tongue};
+use crate::truth::TOPICS;
+use crate::web::body::BodyStyle;
+use crate::web::options::WebPlan;
+use crate::web::script::WebStyle;
 
 /// Something that goes wrong, or right again.
 #[derive(Clone, Copy, Debug)]
@@ -15,10 +21,10 @@ pub enum Trouble {
     Down(i32),
     Up(i32),
     Slow(i32, u64),
-    Grow(usize),
+    Grow(TopicId, usize),
     /// The producer turns fatal.
     Fatal,
-    /// The topic is unknown in the next picture.
+    /// All topics are unknown in the next picture.
     Vanish,
     PollStalls(u64),
     KafkaStalls(u64),
@@ -33,10 +39,15 @@ pub struct Plan {
     pub buffer: BufferOptions,
     pub net: NetOptions,
     pub tcp: TcpOptions,
+    pub web: WebPlan,
     pub brokers: usize,
-    pub partitions: usize,
+    /// Of each topic; the first one is TCP's and the only one where nobody speaks HTTP.
+    pub partitions: Vec<usize>,
+    /// Topics whose records become dead letters.
+    pub letter_sources: Vec<TopicId>,
     pub moods: Moods,
-    pub gate_us: u64,
+    /// When each topic is found.
+    pub gates_us: Vec<u64>,
     pub dozes: bool,
     pub troubles: Vec<(u64, Trouble)>,
     pub heal_us: u64,
@@ -44,7 +55,14 @@ pub struct Plan {
     pub stop_us: Option<u64>,
     pub second_stop_us: Option<u64>,
     pub drain_us: u64,
-    pub peers: Vec<(Style, Manner, Wires)>,
+    pub peers: Vec<(Speech, Manner, Wires)>,
+}
+
+/// How a sender speaks.
+#[derive(Clone, Debug)]
+pub enum Speech {
+    Tcp(Style),
+    Http(WebStyle),
 }
 
 /// How rough a connection is.
@@ -78,18 +96,27 @@ impl Plan {
         if is_big {
             moods.request_records = 200;
         }
-        let partitions = rng.usize(1..=6);
+        // Senders of HTTP among all, in percent.
+        let web_percent = if cfg!(feature = "http") { [0, 50, 50, 100][rng.usize(..4)] } else { 0 };
+        let topics = if web_percent > 0 { TOPICS.len() } else { 1 };
+        let partitions: Vec<usize> = (0..topics).map(|_| rng.usize(1..=6)).collect();
         let heal_us = rng.u64(1_000..2_000_000);
         let mut plan = Self {
             buffer: BufferOptions { max_records, max_bytes },
             net: NetOptions { partial_bytes, ..NetOptions::default() },
             tcp,
+            web: WebPlan::new(rng),
             brokers,
+            letter_sources: match rng.u32(..4) {
+                _ if topics == 1 => Vec::new(),
+                0 => vec![TopicId(0), TopicId(1), TopicId(2)],
+                _ => vec![TopicId(1), TopicId(2)],
+            },
+            gates_us: gates(rng, topics, moods.timeout_us),
+            dozes: rng.bool(),
+            troubles: if is_rough { troubles(rng, brokers, &partitions, heal_us) } else { Vec::new() },
             partitions,
             moods,
-            gate_us: if rng.bool() { 0 } else { rng.u64(..500_000) },
-            dozes: rng.bool(),
-            troubles: if is_rough { troubles(rng, brokers, partitions, heal_us) } else { Vec::new() },
             heal_us,
             stop_us: (rng.u32(..3) == 0).then(|| rng.u64(..1_500_000)),
             second_stop_us: None,
@@ -103,9 +130,18 @@ impl Plan {
         if let Some(stop_us) = plan.stop_us.filter(|_| rng.u32(..3) == 0) {
             plan.second_stop_us = Some(stop_us + rng.u64(..plan.drain_us));
         }
+        if web_percent > 0 && rng.u32(..10) == 0 {
+            let (per_second, burst) = (rng.u32(1..300), rng.u32(1..10));
+            plan.net.admission.limiter = Some(LimiterOptions { per_second, burst, capacity: 16 });
+        }
         let count = rng.usize(1..=6);
         for _ in 0..count {
-            let mut peer = plan.peer(rng, is_rough, is_big);
+            let speech = match rng.u32(..100) < web_percent {
+                true => Speech::Http(plan.web_style(rng, is_big)),
+                false => Speech::Tcp(plan.style(rng, is_big)),
+            };
+            let (manner, wires) = plan.manner(rng, is_rough, is_big);
+            let mut peer = (speech, manner, wires);
             if is_crowded {
                 peer.1 = Manner { connect_us: 0, piece_bytes: 150, gap_us: rng.u64(1..200), ..peer.1 };
             }
@@ -123,7 +159,7 @@ impl Plan {
         }
     }
 
-    fn peer(&self, rng: &mut Rng, is_rough: bool, is_big: bool) -> (Style, Manner, Wires) {
+    fn style(&self, rng: &mut Rng, is_big: bool) -> Style {
         let is_lines_only = self.tcp.framing == Framing::Lines;
         let tongue = match rng.u32(..5) {
             0 if !is_lines_only => Tongue::Frames,
@@ -136,7 +172,7 @@ impl Plan {
             _ if is_big => rng.usize(500..3000),
             _ => rng.usize(1..80),
         };
-        let style = Style {
+        Style {
             tongue,
             messages,
             bad_percent: [0, 5, 40][rng.usize(..3)],
@@ -145,7 +181,35 @@ impl Plan {
             keys: rng.u32(1..12),
             excess_bytes: if rng.u32(..30) == 0 { 150_000 } else { 300 },
             ragged_end: rng.u32(..4) == 0,
-        };
+        }
+    }
+
+    fn web_style(&self, rng: &mut Rng, is_big: bool) -> WebStyle {
+        let is_crowd = is_big || rng.u32(..6) == 0;
+        WebStyle {
+            requests: match rng.u32(..8) {
+                0 => rng.usize(..3),
+                1 if is_big => rng.usize(100..300),
+                _ => rng.usize(1..20),
+            },
+            body: BodyStyle {
+                bad_percent: [0, 5, 40][rng.usize(..3)],
+                items_max: if is_crowd { 12 } else { 3 },
+                keys: rng.u32(1..12),
+                max_body_bytes: self.web.max_body_bytes,
+                max_records: self.buffer.max_records,
+            },
+            acks: self.web.acks,
+            refused_percent: [0, 0, 4, 20][rng.usize(..4)],
+            page_percent: [0, 5, 30][rng.usize(..3)],
+            key_percent: [0, 30, 90][rng.usize(..3)],
+            close_percent: [0, 2, 15][rng.usize(..3)],
+            is_store_small: self.web.is_store_small(),
+            ragged_end: rng.u32(..4) == 0,
+        }
+    }
+
+    fn manner(&self, rng: &mut Rng, is_rough: bool, is_big: bool) -> (Manner, Wires) {
         let is_trickle = !is_big && rng.u32(..12) == 0;
         let gap_us = [50, 2_000, 20_000][rng.usize(..3)];
         let manner = Manner {
@@ -170,7 +234,26 @@ impl Plan {
             interrupted_one_in: if rng.bool() { 0 } else { rng.u32(3..30) },
             hiccup_one_in: if rng.bool() { 0 } else { rng.u32(2..20) },
         };
-        (style, manner, wires)
+        (manner, wires)
+    }
+
+    pub fn has_http(&self) -> bool {
+        self.peers.iter().any(|(speech, ..)| matches!(speech, Speech::Http(_)))
+    }
+
+    /// By how much the buffer may hold more than its mark: a record, or a body, and what dead letters grow by.
+    pub fn excess_bytes(&self) -> usize {
+        if self.has_http() { 16_384 + self.buffer.max_records * 470 } else { 1_024 }
+    }
+
+    /// As the configuration would say it.
+    pub fn kafka(&self) -> KafkaOptions {
+        let mut topics = Topics::default();
+        for (id, name) in TOPICS.iter().enumerate().take(self.partitions.len()) {
+            topics.set(TopicId(id as u8), name);
+        }
+        let letters = LetterOptions { sources: self.letter_sources.clone(), ..LetterOptions::default() };
+        KafkaOptions { topics, letters, ..KafkaOptions::default() }
     }
 
     /// Nothing goes wrong on the broker's side, and nobody cuts anything short.
@@ -180,14 +263,30 @@ impl Plan {
         let harmless = |trouble: &Trouble| {
             matches!(
                 trouble,
-                Trouble::Grow(_) | Trouble::PollStalls(_) | Trouble::KafkaStalls(_) | Trouble::Slow(..)
+                Trouble::Grow(..) | Trouble::PollStalls(_) | Trouble::KafkaStalls(_) | Trouble::Slow(..)
             )
         };
         is_kind
             && self.moods.timeout_us == PATIENT_US
+            && self.gates_us.iter().take(3).all(|gate_us| *gate_us < PATIENT_US)
             && self.stop_us.is_none()
             && self.troubles.iter().all(|(_, trouble)| harmless(trouble))
     }
+}
+
+/// The topic of dead letters may never be found: then they wait for it as long as the delivery timeout.
+fn gates(rng: &mut Rng, topics: usize, timeout_us: u64) -> Vec<u64> {
+    let first_us = if rng.bool() { 0 } else { rng.u64(..500_000) };
+    let is_slow = rng.u32(..4) == 0;
+    let mut gates: Vec<u64> =
+        (0..topics).map(|_| if is_slow { rng.u64(..1_000_000) } else { first_us }).collect();
+    if let Some(gate_us) = gates.get_mut(usize::from(DEAD_LETTERS.0))
+        && timeout_us < PATIENT_US
+        && rng.u32(..4) == 0
+    {
+        *gate_us = u64::MAX;
+    }
+    gates
 }
 
 fn moods(rng: &mut Rng, is_rough: bool) -> Moods {
@@ -203,7 +302,7 @@ fn moods(rng: &mut Rng, is_rough: bool) -> Moods {
     }
 }
 
-fn troubles(rng: &mut Rng, brokers: usize, partitions: usize, heal_us: u64) -> Vec<(u64, Trouble)> {
+fn troubles(rng: &mut Rng, brokers: usize, partitions: &[usize], heal_us: u64) -> Vec<(u64, Trouble)> {
     let mut troubles = Vec::new();
     for _ in 0..rng.usize(..8) {
         let broker = rng.i32(1..=brokers as i32);
@@ -216,7 +315,10 @@ fn troubles(rng: &mut Rng, brokers: usize, partitions: usize, heal_us: u64) -> V
             4 if rng.bool() => Trouble::Slow(broker, rng.u64(2..50)),
             // So slow that records pass their deadline inside the client.
             4 => Trouble::Slow(broker, rng.u64(100..1000)),
-            5 | 6 => Trouble::Grow(partitions + rng.usize(..6)),
+            5 | 6 => {
+                let topic = rng.usize(..partitions.len());
+                Trouble::Grow(TopicId(topic as u8), partitions[topic] + rng.usize(..6))
+            }
             7 => Trouble::Fatal,
             8 => Trouble::Vanish,
             9 => Trouble::PollStalls(rng.u64(1..100_000)),

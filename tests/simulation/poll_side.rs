@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use sluice::handoff::{Bell, Sleep};
 use sluice::net::Hub;
-use sluice::session::Now;
+use sluice::session::{AdminView, Now};
 
 use crate::stream::Pipe;
 
@@ -29,8 +29,8 @@ pub struct PollSide {
     pub phase: Phase,
     /// 0 = run, 1 = drain, 2 = now.
     pub level: u8,
-    /// The accept queue: (who, stream).
-    pub backlog: VecDeque<(usize, Pipe)>,
+    /// The accept queues in one: (who, whether it speaks HTTP, stream).
+    pub backlog: VecDeque<(usize, bool, Pipe)>,
     /// Who got which slot and generation in this turn.
     pub accepted: Vec<(usize, u32, u16)>,
     bell: Bell,
@@ -62,6 +62,11 @@ impl PollSide {
         self.hub.take_reports(now);
         self.accept_turn(now, 16);
         self.hub.read_turn(now);
+        self.hub.http_turn(now);
+        if self.hub.wants_view() {
+            self.hub.serve_admins(&Pages, now);
+        }
+        self.hub.clock_turn(now);
         self.hub.write_turn(now);
         if now.us >= self.next_tick_us {
             self.next_tick_us = now.us + TICK_US;
@@ -75,6 +80,10 @@ impl PollSide {
         self.next_turn_us(now.us)
     }
 
+    pub fn connections(&self) -> usize {
+        self.hub.tcp_connections() + self.hub.http_connections()
+    }
+
     fn next_turn_us(&self, now_us: u64) -> u64 {
         if self.hub.has_turns() || self.hub.has_reports() || !self.backlog.is_empty() {
             return now_us + 1;
@@ -85,17 +94,22 @@ impl PollSide {
             Phase::HandingOver { .. } | Phase::Delivering { .. } => now_us + 10_000,
             Phase::Done => u64::MAX,
         };
-        phase_us.min(self.next_tick_us).max(now_us + 1)
+        let moment_us = self.hub.next_moment_us().unwrap_or(u64::MAX);
+        phase_us.min(self.next_tick_us).min(moment_us).max(now_us + 1)
     }
 
     fn accept_turn(&mut self, now: Now, most: usize) {
         for _ in 0..most {
-            let Some((who, pipe)) = self.backlog.pop_front() else { break };
+            let Some((who, is_http, pipe)) = self.backlog.pop_front() else { break };
             let accepted = &mut self.accepted;
-            let result = self.hub.add_tcp(pipe, now, |_, slot, generation| {
+            let register = |_: &mut Pipe, slot, generation| {
                 accepted.push((who, slot, generation));
                 Ok::<(), ()>(())
-            });
+            };
+            let result = match is_http {
+                false => self.hub.add_tcp(pipe, now, register),
+                true => self.hub.add_http(pipe, now, register),
+            };
             assert!(result.is_ok(), "nothing refuses here");
         }
     }
@@ -132,12 +146,10 @@ impl PollSide {
                     Phase::Delivering { deadline_us }
                 }
             }
-            Phase::Farewell { until_us } => {
-                match self.hub.tcp_connections() == 0 || now.us >= until_us || is_now {
-                    true => Phase::Done,
-                    false => Phase::Farewell { until_us },
-                }
-            }
+            Phase::Farewell { until_us } => match self.connections() == 0 || now.us >= until_us || is_now {
+                true => Phase::Done,
+                false => Phase::Farewell { until_us },
+            },
             Phase::Done => Phase::Done,
         };
         std::mem::replace(&mut self.phase, next) != next
@@ -151,4 +163,25 @@ impl PollSide {
         self.hub.end.alarm();
         Phase::Delivering { deadline_us }
     }
+}
+
+/// Pages of a gateway that is well; what they show is tested elsewhere.
+struct Pages;
+
+impl AdminView for Pages {
+    fn health(&self, body: &mut String) -> bool {
+        body.push_str("{}");
+        true
+    }
+
+    fn ready(&self, body: &mut String) -> bool {
+        body.push_str("{}");
+        true
+    }
+
+    fn metrics(&self, _: &mut String) {}
+
+    fn state(&self, _: &mut String) {}
+
+    fn status(&self, _: &mut String) {}
 }

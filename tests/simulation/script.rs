@@ -3,6 +3,7 @@
 use fastrand::Rng;
 use prost::Message as _;
 use sluice::event::pb::ScoreUpdate;
+use sluice::handoff::TopicId;
 
 use crate::truth::Truth;
 
@@ -95,7 +96,7 @@ impl Script {
 
     fn good_line(&mut self, conn: usize, style: &Style, rng: &mut Rng, truth: &mut Truth) {
         let key = rng.u32(..style.keys);
-        let id = truth.expect(conn, key);
+        let id = truth.expect(conn, TopicId(0), Some(key), None);
         let spaces = " ".repeat(rng.usize(..4));
         let lb = conn_name(conn);
         let line = match rng.u32(..3) {
@@ -161,7 +162,7 @@ impl Script {
 
     fn good_frame(&mut self, conn: usize, style: &Style, rng: &mut Rng, truth: &mut Truth) {
         let key = rng.u32(..style.keys);
-        let id = truth.expect(conn, key);
+        let id = truth.expect(conn, TopicId(0), Some(key), None);
         let update = ScoreUpdate {
             leaderboard_id: conn_name(conn),
             player_id: format!("k{key}"),

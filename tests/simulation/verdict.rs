@@ -1,15 +1,32 @@
 //! What must hold once a run is over.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use sluice::event::Outcome;
 
-use crate::account;
-use crate::peer::Peer;
+use crate::account::{self, Told};
+use crate::peer::{Peer, Talk};
+use crate::plan::Speech;
 use crate::poll_side::Phase;
-use crate::script::{Tongue, What};
+use crate::script::{Script, Tongue, What};
+use crate::truth::Truth;
+use crate::web;
 use crate::world::World;
 
-/// Panics if the run does not hold what was promised.
-pub fn check(world: &World) {
+/// What all senders together say of the account.
+#[derive(Default)]
+struct Sums {
+    /// Messages that must have been counted, and that may have been.
+    least: u64,
+    most: u64,
+    told_retry: u64,
+    /// Good messages over TCP that were told `- retry`.
+    retried: BTreeSet<usize>,
+    tolds: Vec<web::told::Told>,
+}
+
+/// Panics if the run does not hold what was promised; answers over HTTP by status.
+pub fn check(world: &World) -> BTreeMap<u16, u64> {
     assert_eq!(world.poll.phase, Phase::Done);
     let truth = world.truth.borrow();
     let account = world.shared.ledger.account();
@@ -20,60 +37,131 @@ pub fn check(world: &World) {
         "the buffer is not empty"
     );
     let reported = |outcome: Outcome| truth.reports[outcome.index()];
+    let letters = |outcome: Outcome| truth.letter_reports[outcome.index()];
     assert_eq!(account.of(Outcome::Stored), reported(Outcome::Stored), "stored as reported");
-    assert_eq!(account.of(Outcome::Unknown), reported(Outcome::Unknown), "unknown as reported");
-    assert!(account.of(Outcome::NotStored) >= reported(Outcome::NotStored));
-    assert_eq!(account.of(Outcome::Dropped) + account.of(Outcome::DeadLettered), 0);
-
+    let unknown = reported(Outcome::Unknown) + letters(Outcome::Unknown);
+    assert_eq!(account.of(Outcome::Unknown), unknown, "unknown as reported");
+    assert_eq!(account.of(Outcome::DeadLettered), letters(Outcome::Stored), "dead letters as reported");
+    assert_eq!(account.of(Outcome::Dropped), 0);
+    if world.plan.letter_sources.is_empty() {
+        assert!(account.of(Outcome::NotStored) >= reported(Outcome::NotStored));
+    }
     if world.plan.is_healthy() {
         assert_eq!((world.kafka.rebuilt, world.kafka.closed), (0, 0), "given up without need");
     }
 
-    let is_read_out = world.poll.hub.stats().unread_bytes == 0;
-    let is_whole = |peer: &Peer| is_read_out && is_whole(peer);
-    let mut told_retry = 0;
-    let (mut least, mut most) = (0, 0);
+    let mut sums = Sums::default();
     for (index, peer) in world.peers.iter().enumerate() {
-        let wire = peer.wire.borrow();
-        told_retry += account::check_at_the_end(&wire.said, &peer.script, &truth);
-        let (fewest, greatest) = count(peer);
-        least += fewest;
-        most += greatest;
-        if let Some(n) = peer.told.closed {
-            assert!(n <= greatest, "connection {index}: . {n} of at most {greatest}");
-            assert!(n >= fewest || !is_whole(peer), "connection {index}: . {n} of at least {fewest}");
-        }
-        // Whoever ended well and read on was told about everything.
-        let asked = world.plan.peers[index].0.tongue == Tongue::AckLines;
-        if asked && is_whole(peer) && world.plan.stop_us.is_none() {
-            assert_eq!(peer.told.closed, Some(peer.script.messages.len() as u64), "connection {index}");
-            assert!(peer.told.is_whole(), "connection {index}: an answer is cut");
-        }
-        if world.plan.is_healthy() && is_whole(peer) {
-            for said in &peer.script.messages {
-                let What::Good(id) = said.what else { continue };
-                assert_eq!(truth.goods[id].in_log, 1, "connection {index}: message {id} is not in the topic");
-            }
+        match &peer.talk {
+            Talk::Tcp(script, told) => check_tcp(world, index, script, told, &truth, &mut sums),
+            Talk::Http(script, told) => check_http(world, index, script, told, &truth, &mut sums),
         }
     }
-    assert!(account.accepted <= most, "accepted {} of at most {most}", account.accepted);
-    if world.peers.iter().all(&is_whole) {
-        assert!(account.accepted >= least, "accepted {} of at least {least}", account.accepted);
+    if world.plan.web.keeps_keys() {
+        web::keys::check(&truth);
     }
+    assert!(account.accepted <= sums.most, "accepted {} of at most {}", account.accepted, sums.most);
+    if world.peers.iter().all(|peer| is_read_out(world) && is_whole(peer)) {
+        assert!(account.accepted >= sums.least, "accepted {} of at least {}", account.accepted, sums.least);
+    }
+    check_lost(world, &truth, &sums);
+    let mut answers = BTreeMap::new();
+    for answer in sums.tolds.iter().flat_map(|told| &told.answers) {
+        *answers.entry(answer.status).or_default() += 1;
+    }
+    answers
+}
+
+/// Lost = not stored and not told.
+fn check_lost(world: &World, truth: &Truth, sums: &Sums) {
+    let account = world.shared.ledger.account();
     let not_stored = account.of(Outcome::NotStored);
-    assert_eq!(account.lost, not_stored - told_retry, "lost = not stored and not told: {account:?}");
+    if !world.plan.has_http() {
+        return assert_eq!(account.lost, not_stored - sums.told_retry, "lost: {account:?}");
+    }
+    // Events that found no room are not stored, and told so; they have no record to be followed by.
+    let goods = truth.goods.iter().enumerate().filter(|(_, good)| good.post.is_none() && good.is_gone());
+    let is_untold = |id: usize| !sums.retried.contains(&id);
+    let is_rejected = |id: usize| {
+        // Its sender is told `- fix`, or nobody is; a dead letter that has no way is not stored.
+        let is_letter = world.plan.letter_sources.contains(&truth.goods[id].topic) && !is_asked(world, id);
+        truth.goods[id].own.reported == Some(Outcome::Rejected) && !is_letter
+    };
+    let tcp = goods.filter(|(id, _)| is_untold(*id) && !is_rejected(*id)).count() as u64;
+    let (least, most) = web::verdict::lost(&sums.tolds, truth);
+    assert!(account.lost >= tcp + least, "lost at least {tcp} + {least}: {account:?}");
+    // Records that waited for their lane and never got into a batch are not known here.
+    let parked = not_stored - sums.told_retry.min(not_stored);
+    assert!(account.lost <= (tcp + most).max(parked), "lost at most {tcp} + {most}: {account:?}");
+}
+
+/// Whether the sender of a message over TCP asked to be told of it.
+fn is_asked(world: &World, id: usize) -> bool {
+    let conn = world.truth.borrow().goods[id].conn;
+    matches!(&world.plan.peers[conn].0, Speech::Tcp(style) if style.tongue == Tongue::AckLines)
+}
+
+fn is_read_out(world: &World) -> bool {
+    world.poll.hub.stats().unread_bytes == 0
+}
+
+fn check_tcp(world: &World, index: usize, script: &Script, told: &Told, truth: &Truth, sums: &mut Sums) {
+    let (peer, plan) = (&world.peers[index], &world.plan);
+    let is_whole = is_read_out(world) && is_whole(peer);
+    let retried = account::check_at_the_end(&peer.wire.borrow().said, script, truth);
+    sums.told_retry += retried.len() as u64;
+    sums.retried.extend(retried.into_iter().flatten());
+    let (fewest, greatest) = count(peer, script);
+    sums.least += fewest;
+    sums.most += greatest;
+    if let Some(n) = told.closed {
+        assert!(n <= greatest, "connection {index}: . {n} of at most {greatest}");
+        assert!(n >= fewest || !is_whole, "connection {index}: . {n} of at least {fewest}");
+    }
+    // Whoever ended well and read on was told about everything.
+    let asked = matches!(&plan.peers[index].0, Speech::Tcp(style) if style.tongue == Tongue::AckLines);
+    if asked && is_whole && plan.stop_us.is_none() {
+        assert_eq!(told.closed, Some(script.messages.len() as u64), "connection {index}");
+        assert!(told.is_whole(), "connection {index}: an answer is cut");
+    }
+    if plan.is_healthy() && is_whole {
+        for said in &script.messages {
+            let What::Good(id) = said.what else { continue };
+            assert_eq!(truth.goods[id].own.in_log, 1, "connection {index}: message {id} is not in the topic");
+        }
+    }
+}
+
+fn check_http(
+    world: &World,
+    index: usize,
+    script: &web::script::Script,
+    read: &web::told::Told,
+    truth: &Truth,
+    sums: &mut Sums,
+) {
+    let (peer, plan) = (&world.peers[index], &world.plan);
+    let told = web::verdict::told(peer, script, plan.stop_us.is_some(), truth);
+    web::verdict::check(peer, script, &told, truth);
+    sums.most += script.most_accepted(peer.sent, truth);
+    let is_whole = is_whole(peer) || (read.is_closed && !peer.wire.borrow().reset);
+    if is_whole && plan.stop_us.is_none() && plan.web.is_patient() {
+        assert!(read.is_complete(script), "connection {index}: {} answers", read.answers.len());
+        assert!(read.is_whole(), "connection {index}: an answer is cut");
+    }
+    sums.tolds.push(told);
 }
 
 /// Its end was seen.
 fn is_whole(peer: &Peer) -> bool {
     let wire = peer.wire.borrow();
-    peer.slot.is_some() && wire.seen_fin && !wire.reset && wire.taken == peer.script.bytes.len()
+    peer.slot.is_some() && wire.seen_fin && !wire.reset && wire.taken == peer.bytes().len()
 }
 
 /// How many messages of a sender must have been counted, and how many may have been.
-fn count(peer: &Peer) -> (u64, u64) {
+fn count(peer: &Peer, script: &Script) -> (u64, u64) {
     let wire = peer.wire.borrow();
-    let messages = &peer.script.messages;
+    let messages = &script.messages;
     let fewest =
         messages.iter().filter(|said| said.must_from <= wire.taken && (!said.needs_end || wire.seen_fin));
     let greatest = messages.iter().filter(|said| said.may_from <= peer.sent);

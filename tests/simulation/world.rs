@@ -12,16 +12,18 @@ use fastrand::Rng;
 use sluice::handoff::{Bell, Shared, Sleep, crossing};
 use sluice::net::Hub;
 use sluice::pipeline::ValueFormat;
-use sluice::session::{Now, Web};
+use sluice::session::Now;
 
+use crate::account::Told;
 use crate::broker::{Broker, ClientEvent};
 use crate::kafka_side::KafkaSide;
-use crate::peer::Peer;
-use crate::plan::{Plan, Trouble};
+use crate::peer::{Peer, Talk};
+use crate::plan::{Plan, Speech, Trouble};
 use crate::poll_side::{Phase, PollSide};
 use crate::script::Script;
 use crate::stream::Wire;
 use crate::truth::Truth;
+use crate::web;
 
 /// More events than any run needs: a loop that turns without getting anywhere.
 const MAX_EVENTS: u64 = 3_000_000;
@@ -83,19 +85,19 @@ impl World {
         let shared = Shared::new(plan.buffer.clone());
         let (poll_bell, kafka_bell) = (Bell::default(), Bell::default());
         let (poll_end, kafka_end) = crossing(&shared, poll_bell.clone(), kafka_bell);
-        let hub = Hub::new(
-            &plan.net,
-            &plan.tcp,
-            Arc::default(),
-            Web::default(),
-            ValueFormat::Protobuf,
-            None,
-            false,
-            poll_end,
-        );
+        let (http, web) = plan.web.build(plan.buffer.max_records);
+        let hub = Hub::new(&plan.net, &plan.tcp, http, web, ValueFormat::Protobuf, None, false, poll_end);
         let broker =
-            Broker::new(plan.brokers, plan.partitions, plan.moods.clone(), rng.fork(), truth.clone());
-        let kafka = KafkaSide::new(kafka_end, broker, plan.buffer.max_records, plan.gate_us, plan.dozes);
+            Broker::new(plan.brokers, &plan.partitions, plan.moods.clone(), rng.fork(), truth.clone());
+        let kafka = KafkaSide::new(
+            kafka_end,
+            broker,
+            &plan.kafka(),
+            plan.buffer.max_records,
+            plan.gates_us.clone(),
+            plan.dozes,
+            truth.clone(),
+        );
         let mut world = Self {
             poll: PollSide::new(hub, poll_bell, plan.drain_us),
             kafka,
@@ -127,7 +129,8 @@ impl World {
         for (index, (at_us, _)) in self.plan.troubles.clone().into_iter().enumerate() {
             self.at(at_us, Event::Trouble(index));
         }
-        self.at(self.plan.gate_us, Event::Picture);
+        let first_us = self.plan.gates_us.iter().min().copied().unwrap_or(0);
+        self.at(first_us, Event::Picture);
         self.at(self.plan.heal_us * 2, Event::Heal);
         for at_us in self.plan.stop_us.into_iter().chain(self.plan.second_stop_us) {
             self.at(at_us, Event::Stop);
@@ -153,10 +156,11 @@ impl World {
             assert!(self.now_us < limit_us, "stuck: {}", self.state());
         }
         for peer in &mut self.peers {
-            let mut wire = peer.wire.borrow_mut();
+            let shared = peer.wire.clone();
+            let mut wire = shared.borrow_mut();
             if peer.manner.reads_from_us < u64::MAX && !wire.reset {
                 let rest: Vec<u8> = wire.outbound.drain(..).collect();
-                peer.told.read(&rest, peer.sent, &peer.script, &self.truth.borrow());
+                peer.hear(&rest, &self.truth.borrow());
             }
         }
     }
@@ -164,10 +168,10 @@ impl World {
     /// Virtual time within which every run must have ended, whatever went wrong in it.
     fn limit_us(&self) -> u64 {
         let talk = |peer: &Peer| {
-            let bytes = peer.script.bytes.len() + 150 * peer.script.messages.len();
+            let bytes = peer.bytes().len() + 300 * peer.count();
             2 * bytes as u64 * peer.manner.gap_us.max(50)
         };
-        let messages: u64 = self.peers.iter().map(|peer| peer.script.messages.len() as u64).sum();
+        let messages = self.truth.borrow().goods.len() as u64;
         120_000_000 + self.peers.iter().map(talk).sum::<u64>() + messages * self.plan.moods.latency_us * 2
     }
 
@@ -200,7 +204,7 @@ impl World {
         }
         let is_waiting = self.plan.stop_us.is_none() && self.poll.level == 0;
         if is_waiting && self.peers.iter().all(|peer| peer.done) && self.shared.budget.records() == 0 {
-            let connections = self.poll.hub.tcp_connections() + self.poll.backlog.len();
+            let connections = self.poll.connections() + self.poll.backlog.len();
             if connections == 0 {
                 self.stop();
             }
@@ -255,7 +259,8 @@ impl World {
         match event {
             Event::Connect(who) => {
                 if self.poll.phase == Phase::Running && self.poll.level == 0 {
-                    self.poll.backlog.push_back((who, self.peers[who].connect()));
+                    let peer = &self.peers[who];
+                    self.poll.backlog.push_back((who, peer.is_http(), peer.connect()));
                     self.poll_due_us = self.now_us;
                     self.at(self.now_us, Event::Peer(who));
                 } else {
@@ -283,7 +288,7 @@ impl World {
                 }
             }
             Event::Picture => {
-                if self.kafka.broker.layout().leaders.is_empty() || self.kafka.ended {
+                if self.kafka.ended {
                     return;
                 }
                 let layout = self.kafka.broker.layout();
@@ -338,7 +343,7 @@ impl World {
             Trouble::Down(_) => {}
             Trouble::Up(id) => broker.set_up(id, true),
             Trouble::Slow(id, factor) => broker.slow_down(id, factor),
-            Trouble::Grow(count) => broker.grow(count),
+            Trouble::Grow(topic, count) => broker.grow(topic, count),
             Trouble::Fatal => broker.events.push_back(ClientEvent::Fatal),
             Trouble::Vanish => broker.events.push_back(ClientEvent::Picture(Default::default())),
             Trouble::PollStalls(for_us) => self.poll_stalled_us = self.now_us + for_us,
@@ -354,8 +359,8 @@ impl World {
         let high = &self.plan.buffer;
         assert!(records <= high.max_records, "above the high mark: {}", self.state());
         assert!(
-            bytes <= high.max_bytes + 1024,
-            "above the byte mark by more than a record: {}",
+            bytes <= high.max_bytes + self.plan.excess_bytes(),
+            "above the byte mark by more than a record or a body: {}",
             self.state()
         );
         if self.rng.u32(..8) == 0 {
@@ -369,7 +374,9 @@ impl World {
             sights.partial += u64::from(stats.held_bytes > 0);
             (sights.late, sights.let_go) = (u64::from(self.kafka.closed), u64::from(self.kafka.let_go));
             let held = stats.held_bytes;
-            assert!(held <= self.plan.net.partial_bytes, "{held} bytes of partial messages");
+            let keys_bytes = if self.plan.has_http() { self.plan.web.keys.1 } else { 0 };
+            let limit = self.plan.net.partial_bytes + keys_bytes;
+            assert!(held <= limit, "{held} bytes of partial messages");
         }
     }
 
@@ -377,9 +384,10 @@ impl World {
     pub fn state(&self) -> String {
         let stats = self.poll.hub.stats();
         format!(
-            "{:?} connections={} paused={}/{}/{} held={} budget={} low={} | work={} lanes_held={} inside={} down={} | {:?}",
+            "{:?} connections={}+{} paused={}/{}/{} held={} budget={} low={} | work={} lanes_held={} inside={} down={} | {:?}",
             self.poll.phase,
             stats.tcp_connections,
+            stats.http_connections,
             stats.paused_queue,
             stats.paused_lane,
             stats.paused_answers,
@@ -396,10 +404,16 @@ impl World {
 }
 
 fn make_peers(plan: &Plan, rng: &mut Rng, truth: &mut Truth) -> Vec<Peer> {
-    let peers = plan.peers.iter().enumerate();
+    let (peers, mut library) = (plan.peers.iter().enumerate(), web::script::Library::default());
     peers
-        .map(|(conn, (style, manner, wires))| {
-            let script = Script::write(conn, style, rng, truth);
+        .map(|(conn, (speech, manner, wires))| {
+            let talk = match speech {
+                Speech::Tcp(style) => Talk::Tcp(Script::write(conn, style, rng, truth), Told::default()),
+                Speech::Http(style) => {
+                    let script = web::script::Script::write(conn, style, &mut library, rng, truth);
+                    Talk::Http(script, web::told::Told::default())
+                }
+            };
             let wire = Wire {
                 out_limit: wires.out_limit,
                 interrupted_one_in: wires.interrupted_one_in,
@@ -407,7 +421,7 @@ fn make_peers(plan: &Plan, rng: &mut Rng, truth: &mut Truth) -> Vec<Peer> {
                 rng: rng.fork(),
                 ..Wire::default()
             };
-            Peer::new(script, manner.clone(), wire)
+            Peer::new(talk, manner.clone(), wire, plan.stop_us.is_some())
         })
         .collect()
 }

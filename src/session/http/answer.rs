@@ -126,7 +126,7 @@ fn single(route: Route, manner: Manner, item: &Item, retry_after: u32, out: &mut
 
 fn batch(taken: &Taken, retry_after: u32, out: &mut Vec<u8>) {
     let mut body = String::with_capacity(taken.reserved);
-    let (mut accepted, mut lowest, mut highest) = (0, u16::MAX, 0);
+    let (mut accepted, mut lowest, mut highest, mut is_overload) = (0, u16::MAX, 0, false);
     body.push_str(r#"{"items":["#);
     for (index, item) in taken.items.iter().enumerate() {
         if index > 0 {
@@ -142,6 +142,7 @@ fn batch(taken: &Taken, retry_after: u32, out: &mut Vec<u8>) {
             (None, _) => 202,
         };
         (lowest, highest) = (lowest.min(status), highest.max(status));
+        is_overload |= status == 503;
         let _ = write!(body, r#"{{"index":{index},"status":{status}"#);
         if let Some(id) = &item.event_id {
             body.push_str(r#","event_id":"#);
@@ -170,7 +171,7 @@ fn batch(taken: &Taken, retry_after: u32, out: &mut Vec<u8>) {
     };
     let seconds = retry_after.to_string();
     let wait = [("Retry-After", seconds.as_str())];
-    let headers = if highest == 503 { &wait[..] } else { &[] };
+    let headers = if is_overload { &wait[..] } else { &[] };
     respond(status, JSON, headers, body.as_bytes(), taken.manner, out);
 }
 

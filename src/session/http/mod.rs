@@ -107,6 +107,11 @@ pub struct HttpSession {
     stage: Stage,
     /// Answers that may be written.
     ready: Vec<u8>,
+    /// Bytes of answers that were given to be written, since the start.
+    given: u64,
+    /// Answers that tell of events that are not stored, until they are known to be written: where each ends among all
+    /// bytes of answers, and how many events.
+    telling: VecDeque<(u64, u64)>,
     /// The first is a waiting one, if there is any.
     answers: VecDeque<Answer>,
     /// Bytes of memory that the answers hold.
@@ -143,6 +148,8 @@ impl HttpSession {
             metrics_path,
             stage: Stage::Head,
             ready: Vec::new(),
+            given: 0,
+            telling: VecDeque::new(),
             answers: VecDeque::new(),
             held: 0,
             charged: 0,
@@ -303,6 +310,10 @@ impl HttpSession {
                     // It was taken before anybody knew that nothing would follow it.
                     taken.manner.keep_alive &= !is_last;
                     answer::taken(taken, self.retry_after, &mut self.ready);
+                    let not_stored = taken.not_stored();
+                    if not_stored > 0 {
+                        self.telling.push_back((self.given + self.ready.len() as u64, not_stored));
+                    }
                     bytes
                 }
                 None => break,
@@ -363,8 +374,12 @@ impl HttpSession {
         matches!(self.stage, Stage::Page(..))
     }
 
-    /// Appends what may be written.
+    /// Appends what may be written. An empty `out` says that all before it is.
     pub fn write_answers(&mut self, out: &mut Vec<u8>) {
+        while out.is_empty() && self.telling.front().is_some_and(|(end, _)| *end <= self.given) {
+            self.telling.pop_front();
+        }
+        self.given += self.ready.len() as u64;
         match out.is_empty() {
             true => std::mem::swap(out, &mut self.ready),
             false => {
@@ -478,13 +493,16 @@ impl HttpSession {
         }
     }
 
-    /// Events that are not stored, of a sender that is gone before it could be told.
-    pub fn untold(&self) -> u64 {
+    /// Events that are not stored, of a sender that is gone before it could be told. `unwritten`: how many of the bytes
+    /// that were given to be written are not.
+    pub fn untold(&self, unwritten: usize) -> u64 {
+        let written = self.given.saturating_sub(unwritten as u64);
+        let cut = self.telling.iter().filter(|(end, _)| *end > written).map(|(_, not_stored)| not_stored);
         let waiting = self.answers.iter().filter_map(|answer| match answer {
             Answer::Waiting(taken) => Some(taken.not_stored()),
             Answer::Ready(..) => None,
         });
-        waiting.sum()
+        waiting.sum::<u64>() + cut.sum::<u64>()
     }
 }
 

@@ -479,7 +479,39 @@ fn what_was_never_told_is_counted() {
     }
     let addresses = world.addresses();
     peer.settle(addresses[1], Outcome::NotStored, world.now_us);
-    assert_eq!((peer.session.untold(), peer.said().len()), (1, 0), "the first one's answer is not there yet");
+    assert_eq!(
+        (peer.session.untold(0), peer.said().len()),
+        (1, 0),
+        "the first one's answer is not there yet"
+    );
     peer.settle(addresses[0], Outcome::Stored, world.now_us);
-    assert_eq!((peer.session.untold(), peer.statuses()), (0, vec![200, 503]));
+    assert_eq!(peer.session.untold(0), 1, "it is made, and not written");
+    let mut out = Vec::new();
+    peer.session.write_answers(&mut out);
+    assert_eq!([0, 1, out.len()].map(|unwritten| peer.session.untold(unwritten)), [0, 1, 1]);
+    // The first bytes are out, and answers of another request come behind the rest.
+    world.feed(&mut peer, post("/nowhere", "{}"), false);
+    peer.session.write_answers(&mut out);
+    let behind =
+        out.len() - (out.windows(12).rposition(|bytes| bytes == b"HTTP/1.1 404").expect("its answer"));
+    assert_eq!([behind, behind + 1].map(|unwritten| peer.session.untold(unwritten)), [0, 1]);
+    peer.session.write_answers(&mut Vec::new());
+    assert!(peer.session.telling.is_empty(), "nothing is kept of what is written");
+}
+
+/// A batch asks to come again if any of its events found no room, whatever became of the others.
+#[test]
+fn a_batch_says_when_to_come_again() {
+    use Outcome::{NotStored, Stored, Unknown};
+    for (ends, waits) in
+        [([Stored, Stored], false), ([Stored, NotStored], true), ([NotStored, Unknown], true)]
+    {
+        let mut world = World::new();
+        let mut peer = world.peer();
+        world.feed(&mut peer, post("/events?ack=delivered", "[{},{}]"), false);
+        for (address, outcome) in world.addresses().into_iter().zip(ends) {
+            peer.settle(address, outcome, world.now_us);
+        }
+        assert_eq!(peer.said().contains("Retry-After: "), waits, "{ends:?}");
+    }
 }

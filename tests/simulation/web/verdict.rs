@@ -1,0 +1,98 @@
+//! What must hold of HTTP senders once a run is over.
+
+use std::collections::BTreeSet;
+
+use sluice::event::Outcome;
+
+use super::post::{Post, What};
+use super::script::{Ask, Script};
+use super::told::{Item, Since, Told};
+use crate::peer::Peer;
+use crate::truth::Truth;
+
+/// What a sender's answers come to, as the gateway wrote them, read or not.
+pub fn told(peer: &Peer, script: &Script, may_drain: bool, truth: &Truth) -> Told {
+    let mut told = Told::default();
+    told.read(&peer.wire.borrow().said, Since { sent: peer.sent, may_drain }, script, truth);
+    told
+}
+
+/// Panics if something was taken that cannot have been.
+pub fn check(peer: &Peer, script: &Script, told: &Told, truth: &Truth) {
+    let taken = peer.wire.borrow().taken;
+    let answered = told.answers.len();
+    let has_ended = told.is_closed || (answered > 0 && script.exchanges[answered - 1].is_end);
+    for (at, exchange) in script.exchanges.iter().enumerate() {
+        let Ask::Post(number) = exchange.ask else { continue };
+        if taken >= exchange.end && !exchange.is_cut && !(has_ended && at >= answered) {
+            continue;
+        }
+        for id in truth.posts[number].goods() {
+            let good = truth.goods[id];
+            assert!(good.is_untouched(), "request {number} was not to be taken: {good:?}");
+        }
+    }
+    for answer in &told.answers {
+        let Some(post) = answer.post.map(|number| &truth.posts[number]) else { continue };
+        for (index, item) in answer.items.iter().enumerate() {
+            check_item(index, item, post, truth);
+        }
+    }
+}
+
+/// "Accepted" and "unknown" are told before the end: now it has come.
+fn check_item(index: usize, item: &Item, post: &Post, truth: &Truth) {
+    let What::Good(id) = post.items[index] else { return };
+    let good = truth.goods[id];
+    let retries = || truth.posts.iter().filter(|other| other.has_key_of(post) && other.body == post.body);
+    let is_taken =
+        || retries().filter_map(|other| other.good(index)).any(|id| !truth.goods[id].is_untouched());
+    match item.status {
+        202 | 504 if post.key.is_some() => assert!(is_taken(), "{item:?} of nothing: {post:?}"),
+        202 => {
+            assert!(good.is_kept() || good.is_gone(), "{item:?} has no end: {good:?}");
+            let known = truth.event_ids.get(&id);
+            assert!(
+                known.is_none() || known == item.event_id.as_ref(),
+                "{item:?} is in the topic as {known:?}"
+            );
+        }
+        504 => assert!(!good.is_untouched(), "{item:?} of nothing: {good:?}"),
+        _ => {}
+    }
+}
+
+/// Of what ended as not stored: how many the account must show as lost, and how many it may.
+pub fn lost(tolds: &[Told], truth: &Truth) -> (u64, u64) {
+    let (mut named, mut unsure) = (BTreeSet::new(), BTreeSet::new());
+    for answer in tolds.iter().flat_map(|told| &told.answers) {
+        let Some(number) = answer.post else { continue };
+        for (index, item) in answer.items.iter().enumerate() {
+            match (item.status, &item.code[..]) {
+                (503, "overloaded") => {}
+                (503, _) => drop(named.insert((number, index))),
+                (504, _) => drop(unsure.insert((number, index))),
+                _ => {}
+            }
+        }
+    }
+    let (mut least, mut most) = (0, 0);
+    for good in truth.goods.iter().filter(|good| good.is_gone()) {
+        let Some((number, index)) = good.post else { continue };
+        let post = &truth.posts[number];
+        if post.is_followed() && good.own.reported == Some(Outcome::Rejected) {
+            // That is another outcome, whoever is told of it.
+            continue;
+        }
+        // The answer to one that shares its end will do.
+        let is_in = |told: &BTreeSet<(usize, usize)>| {
+            told.iter().any(|(other, at)| *at == index && truth.posts[*other].has_key_of(post))
+        };
+        match () {
+            () if post.key.is_none() && named.contains(&(number, index)) => {}
+            () if unsure.contains(&(number, index)) || is_in(&named) || is_in(&unsure) => most += 1,
+            () => (least, most) = (least + 1, most + 1),
+        }
+    }
+    (least, most)
+}
