@@ -21,7 +21,7 @@ usage: scripts/kafka.sh COMMAND
   run [start's options] -- COMMAND...
                           start, run COMMAND with KAFKA_BOOTSTRAP_SERVERS and KAFKA_DIR set, stop; COMMAND's exit code
   kill DIR NODE           SIGKILL one node (1..3)
-  node-start DIR NODE     start a killed node again, on its port and with its data
+  node-start DIR NODE...  start killed nodes again, on their ports and with their data
   topic DIR create NAME PARTITIONS REPLICATION [KEY=VALUE...]
   topic DIR grow NAME PARTITIONS | delete NAME | describe NAME | config NAME KEY=VALUE...
   produce DIR TOPIC       write KEY<tab>VALUE lines from stdin with Kafka's own producer
@@ -158,12 +158,18 @@ node_kill() {
 }
 
 node_start() {
+  local n
   state_read "$1"
   ours_only
-  [[ -e $(node_dir "${2:?which NODE?}")/server.properties ]] || die "no node $2 in $DIR"
-  ! node_alive "$2" || die "node $2 is running"
-  node_launch "$2"
-  nodes_ready "$(live_nodes)" "$2"
+  shift
+  (($#)) || die "which NODE?"
+  for n in "$@"; do
+    [[ -e $(node_dir "$n")/server.properties ]] || die "no node $n in $DIR"
+    ! node_alive "$n" || die "node $n is running"
+  done
+  # All at once: one of three controllers alone never gets ready.
+  for n in "$@"; do node_launch "$n"; done
+  nodes_ready "$(live_nodes)" "$@"
 }
 
 # admin CLASS ARGUMENTS...: one of Kafka's own tools against this cluster, without input unless TOOL_INPUT names a file.

@@ -101,6 +101,29 @@ fn a_refused_event_goes_to_the_topic_of_dead_letters() {
     }
 }
 
+/// A sender that gave a key was promised the same. The key is free again then: a retry is taken, with the letter's id.
+#[test]
+fn an_event_with_a_key_goes_there_as_well() {
+    let mut broker = cluster(1);
+    topics(&mut broker, true);
+    let sluice = serving(&broker, &[]);
+    let event = EVENT.replace(ID, "").replace(r#""event_id":"","#, "");
+    let ask = |ack: &str| {
+        let answer = sluice.http().ask("POST", ack, &["Idempotency-Key: k"], event.as_bytes());
+        (answer.status, answer.json()["event_id"].as_str().unwrap().to_owned())
+    };
+    broker.command("refuse produce MSG_SIZE_TOO_LARGE 1");
+    let (status, id) = ask("/api/v1/events?ack=queued");
+    assert_eq!(status, 202);
+    await_outcome(&sluice, "dead_lettered", 1);
+    assert_eq!(ask("/api/v1/events?ack=delivered"), (200, id.clone()));
+    assert_ended(&stop(sluice), 0, [1, 0, 0, 1, 0]);
+    for topic in ["events-dlq", "player.events.raw"] {
+        let records = read_all(broker.bootstrap(), topic);
+        assert!(records.len() == 1 && headers(&records[0]).contains(&("event_id", &id)), "{records:?}");
+    }
+}
+
 /// A sender that waited was told; nothing of it is dead-lettered.
 #[test]
 fn what_its_sender_was_told_is_no_dead_letter() {

@@ -206,12 +206,18 @@ fn two_at_once_are_one_event() {
 fn a_failed_request_leaves_no_key_behind() {
     for ack in ["queued", "delivered"] {
         let mut broker = cluster(1);
-        let sluice = web(&broker, &[]);
+        let sluice = web(&broker, &[("KAFKA_DLQ_TOPIC", "off")]);
         broker.command("refuse produce TOPIC_AUTHORIZATION_FAILED 1");
         let mut client = Client::connect(&sluice);
         let first = client.ask(&keyed("k", ack, EVENT));
         assert_eq!(first.status, if ack == "queued" { 202 } else { 503 }, "{}", first.body);
+        let id = first.member("event_id");
         eventually(PATIENCE, "it fails", || outcome(&sluice, "not_stored") == 1);
+        let lost = format!("event.lost id=\"{id}\"");
+        match ack {
+            "queued" => drop(sluice.await_log(&lost)),
+            _ => assert!(!sluice.logs().iter().any(|line| line.contains(&lost)), "its sender was told"),
+        }
         broker.command("accept produce");
         // The client library refuses by itself until it has asked the cluster again.
         let stored = eventually_some(PATIENCE, "a retry is stored", || {

@@ -216,16 +216,21 @@ fn resend(
         };
         let is_wanted = |found: &&Found<'_>| !found.is_sent && is_meant(found);
         let wanted: Vec<&Found<'_>> = found.iter().filter(is_wanted).collect();
-        let mut confirmed = 0;
+        let told = |error: io::Error| format!("{}: {error}", segment.path.display());
+        let (mut confirmed, mut unmarked) = (0, None);
         for some in wanted.chunks(TOGETHER) {
             let offsets = send(resender, some, timeout);
-            segment.mark_sent(&offsets).map_err(|error| format!("{}: {error}", segment.path.display()))?;
             confirmed += offsets.len();
+            // A full disk takes no mark; a segment of which nothing is left needs none.
+            unmarked = segment.mark_sent(&offsets).err().or(unmarked);
         }
         let open = found.iter().filter(|found| !found.is_sent).count() - confirmed;
         // What is damaged may be of use to somebody: it stays.
-        if open == 0 && hurt == 0 {
-            segment.remove().map_err(|error| format!("{}: {error}", segment.path.display()))?;
+        if open == 0 && hurt == 0 && segment.remove().map_err(told)? {
+            unmarked = None;
+        }
+        if let Some(error) = unmarked {
+            return Err(told(error));
         }
         resent += confirmed;
         failed += wanted.len() - confirmed;

@@ -18,6 +18,9 @@ pub const HOST_SLOT: u32 = MAX_SLOTS as u32 - 1;
 /// The slot that stands for requests with an idempotency key, which outlive their connections.
 pub const KEYED_SLOT: u32 = HOST_SLOT - 1;
 
+/// The same for those whose sender was told that they are taken: nobody needs to wait, and a failure is no answer.
+pub const KEYED_TAKEN_SLOT: u32 = HOST_SLOT - 2;
+
 type Callback = Box<dyn FnOnce(Outcome, Cause) + Send>;
 
 /// Callbacks by the sequence number in their records' tokens.

@@ -25,7 +25,7 @@ pub use bell::{Bell, Sleep};
 pub use board::{Board, Cell, TOPICS_MAX, lock};
 pub use budget::{Budget, Room};
 pub use clock::{Clock, unix_ms};
-pub use hosts::{HOST_SLOT, HostReceipts, KEYED_SLOT};
+pub use hosts::{HOST_SLOT, HostReceipts, KEYED_SLOT, KEYED_TAKEN_SLOT};
 pub use ledger::{Account, Ledger};
 pub use options::BufferOptions;
 pub use partitioner::{murmur2, partition_of};

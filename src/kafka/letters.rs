@@ -16,7 +16,7 @@ use super::lanes::Lanes;
 use super::options::{DEAD_LETTERS, KafkaOptions, LetterOptions, Topics};
 use super::report::Delivery;
 use crate::event::{Outcome, excerpt, headers, quoted};
-use crate::handoff::{Cause, Shape, TOPICS_MAX, Target, Token, TopicId, murmur2, unix_ms};
+use crate::handoff::{Cause, KEYED_TAKEN_SLOT, Shape, TOPICS_MAX, Target, Token, TopicId, murmur2, unix_ms};
 use crate::letters::{self, Done, Job, Letter, Piece, Writer};
 
 /// How a log line names the outcome of a record that goes on as a dead letter: its end follows.
@@ -188,7 +188,10 @@ impl Letters {
     pub fn take(&mut self, failed: &Failed<'_>, outcome: Outcome, cause: Cause, now_us: u64) -> Taken {
         let is_letter = failed.topic == DEAD_LETTERS && self.has_topic;
         let is_source = self.is_source.get(usize::from(failed.topic.0)).is_some_and(|is_source| *is_source);
-        let is_untold = matches!(failed.token.target(), Target::Nobody { .. });
+        let is_untold = match failed.token.target() {
+            Target::Nobody { .. } => true,
+            Target::Peer(to) => to.slot == KEYED_TAKEN_SLOT,
+        };
         if !is_untold || !(is_letter || is_source) {
             return Taken::Not;
         }

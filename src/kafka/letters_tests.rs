@@ -6,7 +6,9 @@ use std::sync::mpsc;
 use super::super::lanes::Layout;
 use super::super::options::Topics;
 use super::*;
-use crate::handoff::{Address, Batch, Bell, BufferOptions, Clock, Shared, crossing};
+use crate::handoff::{
+    Address, Batch, Bell, BufferOptions, Clock, KEYED_SLOT, KEYED_TAKEN_SLOT, Shared, crossing,
+};
 
 const SOURCE: TopicId = TopicId(1);
 
@@ -90,6 +92,11 @@ fn only_what_nobody_waits_for_and_is_certainly_not_stored() {
     assert!(!bench.fail(SOURCE, peer, Outcome::NotStored));
     assert!(!bench.fail(TopicId(0), nobody(), Outcome::NotStored), "not a source");
     assert_eq!(bench.numbers(), [2, 0, 2, 1]);
+    // Requests with an Idempotency-Key: one waits, one was told that its event is taken.
+    let keyed = |slot| Token::peer(Address { slot, generation: 1, sequence: 1 });
+    assert!(!bench.fail(SOURCE, keyed(KEYED_SLOT), Outcome::NotStored));
+    assert!(bench.fail(SOURCE, keyed(KEYED_TAKEN_SLOT), Outcome::NotStored));
+    assert_eq!(bench.numbers(), [3, 0, 3, 1]);
 }
 
 /// The letter waits in the lanes of its topic with the record's own bytes and six headers, and ends there.

@@ -184,18 +184,27 @@ impl Folder {
         let next = segments(&self.dir)?.last().map_or(1, |last| last.number + 1);
         for number in next..next + NAMES_TRIED {
             let path = Segment::of(&self.dir, number).path;
-            let mut file = match OpenOptions::new().append(true).create_new(true).mode(0o600).open(path) {
+            let mut file = match OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 file => file?,
             };
-            flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-            file.write_all(HEADER)?;
-            // The name is to survive a crash as well.
-            File::open(&self.dir)?.sync_all()?;
+            if let Err(error) = self.head(&mut file) {
+                // Each attempt on a full disk would leave another one behind.
+                let _ = fs::remove_file(path);
+                return Err(error);
+            }
             let len = HEADER.len() as u64;
             return Ok(Open { file, len, synced: len });
         }
         Err(io::Error::new(io::ErrorKind::AlreadyExists, "no name for a segment is free"))
+    }
+
+    /// Makes a segment of an empty file.
+    fn head(&self, file: &mut File) -> io::Result<()> {
+        flock(&*file, FlockOperation::NonBlockingLockExclusive)?;
+        file.write_all(HEADER)?;
+        // The name is to survive a crash as well.
+        File::open(&self.dir)?.sync_all()
     }
 }
 

@@ -131,6 +131,13 @@ pub fn ended(sluice: Sluice) -> End {
     End { code, numbers }
 }
 
+/// SIGTERM, and waits for the end; with all lines of the log.
+pub fn stop_with_log(sluice: Sluice) -> (End, Vec<String>) {
+    sluice.signal(SIGTERM);
+    let (code, numbers, log) = sluice.wait_with_log();
+    (End { code, numbers }, log)
+}
+
 /// SIGTERM, and waits for the end.
 pub fn stop(sluice: Sluice) -> End {
     sluice.signal(SIGTERM);

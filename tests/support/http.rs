@@ -21,6 +21,25 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// The answer at the front of `read`, taken out, if all of it is there. `has_body`: it is none to HEAD.
+    pub fn take(read: &mut Vec<u8>, has_body: bool) -> Option<Answer> {
+        let end = memchr::memmem::find(read, b"\r\n\r\n")? + 4;
+        let head = std::str::from_utf8(&read[..end]).expect("a head in UTF-8");
+        let mut lines = head.trim_end().split("\r\n");
+        let status = lines.next().unwrap().strip_prefix("HTTP/1.1 ").expect("a status line")[..3].parse();
+        let headers: Vec<(String, String)> = lines
+            .map(|line| line.split_once(": ").expect("a header line"))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+            .collect();
+        let mut answer = Answer { status: status.expect("a number"), headers, body: String::new() };
+        let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
+        let length = if has_body { length } else { 0 };
+        let body = read.get(end..end + length)?.to_vec();
+        answer.body = String::from_utf8(body).expect("a body in UTF-8");
+        read.drain(..end + length);
+        Some(answer)
+    }
+
     /// A header's value, by name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
@@ -79,11 +98,16 @@ pub fn chunked(body: &[u8], piece: usize) -> Vec<u8> {
 
 impl Http {
     pub fn connect(address: SocketAddr) -> Http {
-        let stream = TcpStream::connect(address).expect("the gateway accepts");
+        Http::try_connect(address).expect("the gateway accepts")
+    }
+
+    /// A connection, if anybody listens.
+    pub fn try_connect(address: SocketAddr) -> Option<Http> {
+        let stream = TcpStream::connect(address).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Http { stream, read: Vec::new() }
+        Some(Http { stream, read: Vec::new() })
     }
 
     #[track_caller]
@@ -154,29 +178,17 @@ impl Http {
     }
 
     fn next(&mut self, has_body: bool) -> Option<Answer> {
-        let end = loop {
-            match self.read.windows(4).position(|four| four == b"\r\n\r\n") {
-                Some(at) => break at,
-                None if !self.more().unwrap_or(false) => return None,
-                None => {}
+        loop {
+            match Answer::take(&mut self.read, has_body) {
+                Some(answer) => return Some(answer),
+                None if self.more().unwrap_or(false) => {}
+                None => {
+                    let has_head = self.read.windows(4).any(|four| four == b"\r\n\r\n");
+                    assert!(!has_head, "an answer was cut short");
+                    return None;
+                }
             }
-        };
-        let head = String::from_utf8(self.read.drain(..end + 4).collect()).expect("a head in UTF-8");
-        let mut lines = head.trim_end().split("\r\n");
-        let status = lines.next().unwrap().strip_prefix("HTTP/1.1 ").expect("a status line")[..3].parse();
-        let headers: Vec<(String, String)> = lines
-            .map(|line| line.split_once(": ").expect("a header line"))
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-            .collect();
-        let mut answer = Answer { status: status.expect("a number"), headers, body: String::new() };
-        let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
-        if has_body {
-            while self.read.len() < length {
-                assert!(self.more().expect("the rest of an answer"), "an answer was cut short");
-            }
-            answer.body = String::from_utf8(self.read.drain(..length).collect()).expect("a body in UTF-8");
         }
-        Some(answer)
     }
 
     /// Reads on; false at the end.

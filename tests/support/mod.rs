@@ -6,6 +6,7 @@
 #![allow(dead_code, unused_imports)]
 
 mod broker;
+mod disk;
 mod http;
 mod lines;
 mod process;
@@ -16,11 +17,12 @@ mod topic;
 use std::time::{Duration, Instant};
 
 pub use broker::Broker;
+pub use disk::TinyDisk;
 pub use http::{Answer, Http, chunked, request};
 pub use process::{Sluice, command};
 pub use real_kafka::RealKafka;
 pub use senders::{Fate, Senders, Sent, assert_balanced, compare, count, score_of, tally};
-pub use topic::{Record, end_offsets, read_all};
+pub use topic::{Record, end_offsets, read_all, read_each};
 
 /// Enough for whatever takes long only when something is broken; tests on a busy machine stay green.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -80,9 +80,14 @@ impl Sluice {
         stream
     }
 
+    /// Where it takes HTTP requests.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http.expect("gateway.start named its http= address")
+    }
+
     /// A connection to its HTTP listener.
     pub fn http(&self) -> Http {
-        Http::connect(self.http.expect("gateway.start named its http= address"))
+        Http::connect(self.http_address())
     }
 
     /// Status and body of the answer to one request with this body.
@@ -155,14 +160,22 @@ impl Sluice {
     /// Waits for its end: the exit code (128 + number after a signal, as a shell counts) and the numbers of its last
     /// line, `gateway.stop`; the map is empty when the last line is another.
     #[track_caller]
-    pub fn wait(mut self) -> (i32, HashMap<String, u64>) {
+    pub fn wait(self) -> (i32, HashMap<String, u64>) {
+        let (code, numbers, _) = self.wait_with_log();
+        (code, numbers)
+    }
+
+    /// The same, with all lines of its log.
+    #[track_caller]
+    pub fn wait_with_log(mut self) -> (i32, HashMap<String, u64>, Vec<String>) {
         let child = &mut self.child;
         let status =
             eventually_some(2 * PATIENCE, "sluice serve ends", || child.try_wait().expect("our child"));
         self.log.join();
-        let last = self.log.all().pop().unwrap_or_default();
+        let log = self.log.all();
+        let numbers = log.last().map(|last| stop_line(last)).unwrap_or_default();
         let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
-        (code.expect("a process ends by code or signal"), stop_line(&last))
+        (code.expect("a process ends by code or signal"), numbers, log)
     }
 
     /// Its log so far, line by line.

@@ -62,6 +62,17 @@ impl RealKafka {
         self.script("node-start", &[&node.to_string()]);
     }
 
+    /// SIGKILLs all nodes, one right after the other.
+    pub fn kill_all(&self, nodes: u32) {
+        (1..=nodes).for_each(|node| self.kill(node));
+    }
+
+    /// The same as [`RealKafka::restart`] for all nodes of a cluster that is down.
+    pub fn restart_all(&self, nodes: u32) {
+        let nodes: Vec<String> = (1..=nodes).map(|node| node.to_string()).collect();
+        self.script("node-start", &nodes.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+
     /// Answers writes to `topic` with TOPIC_AUTHORIZATION_FAILED from now on.
     pub fn deny_writes(&self, topic: &str) {
         self.script("deny", &[topic]);
@@ -86,6 +97,11 @@ impl RealKafka {
         let new = NewPartitions::new(topic, partitions);
         done(block_on(self.admin().create_partitions([&new], &options())));
         self.await_leaders(topic, i32::try_from(partitions).unwrap());
+    }
+
+    /// Sets a property of a topic, which brokers follow soon after.
+    pub fn topic_config(&self, topic: &str, name: &str, value: &str) {
+        self.script_topic("config", topic, &[&format!("{name}={value}")]);
     }
 
     pub fn topic_delete(&self, topic: &str) {
@@ -126,6 +142,10 @@ impl RealKafka {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.bootstrap).set("allow.auto.create.topics", "false");
         config.create().expect("an admin client can be built")
+    }
+
+    fn script_topic(&self, what: &str, topic: &str, arguments: &[&str]) {
+        script(&[&["topic", &self.dir, what, topic], arguments].concat());
     }
 
     fn script(&self, command: &str, arguments: &[&str]) -> String {

@@ -31,6 +31,17 @@ pub fn end_offsets(bootstrap: &str, topic: &str) -> Vec<i64> {
 /// # Panics
 /// When Kafka does not hand it all out in time.
 pub fn read_all(bootstrap: &str, topic: &str) -> Vec<Record> {
+    let mut records = Vec::new();
+    read_each(bootstrap, topic, |record| records.push(record));
+    records.sort_by_key(|record| (record.partition, record.offset));
+    records
+}
+
+/// The same one by one, in offset order within each partition, for topics that hold many.
+///
+/// # Panics
+/// When Kafka hands nothing out for long and something is missing.
+pub fn read_each(bootstrap: &str, topic: &str, mut each: impl FnMut(Record)) {
     let consumer = consumer(bootstrap);
     let mut assignment = TopicPartitionList::new();
     let mut ends = Vec::new();
@@ -42,17 +53,17 @@ pub fn read_all(bootstrap: &str, topic: &str) -> Vec<Record> {
     consumer.assign(&assignment).unwrap();
 
     let mut missing: i64 = ends.iter().map(|(low, end)| end - low).sum();
-    let mut records = Vec::new();
-    let start = Instant::now();
+    let mut progress = Instant::now();
     while missing > 0 {
-        assert!(start.elapsed() < PATIENCE, "{missing} records of {topic} not handed out");
+        assert!(progress.elapsed() < PATIENCE, "{missing} records of {topic} not handed out");
         let Some(message) = consumer.poll(std::time::Duration::from_millis(100)) else { continue };
         let message = message.expect("the consumer reads");
         if message.offset() >= ends[message.partition() as usize].1 {
             continue; // came after we looked
         }
         missing -= 1;
-        records.push(Record {
+        progress = Instant::now();
+        each(Record {
             partition: message.partition(),
             offset: message.offset(),
             has_key: message.key().is_some(),
@@ -65,8 +76,6 @@ pub fn read_all(bootstrap: &str, topic: &str) -> Vec<Record> {
             }),
         });
     }
-    records.sort_by_key(|record| (record.partition, record.offset));
-    records
 }
 
 fn consumer(bootstrap: &str) -> BaseConsumer {

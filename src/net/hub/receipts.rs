@@ -29,7 +29,7 @@ impl<S: Stream> Hub<S> {
             return;
         }
         #[cfg(feature = "http")]
-        if slot == crate::handoff::KEYED_SLOT {
+        if matches!(slot, crate::handoff::KEYED_SLOT | crate::handoff::KEYED_TAKEN_SLOT) {
             return self.settle_keyed(receipt, now);
         }
         let Some(conn) = self.table.at(slot, receipt.to.generation) else {

@@ -192,6 +192,12 @@ fn problem_of(fate: Fate) -> Problem<'static> {
             outcome: Some("not_stored"),
             ..Problem::of(if cause == Cause::TooLarge { 413 } else { 422 }, cause.code(), cause.detail())
         },
+        // Only a retry that came while the first request, which was told 202, was in flight hears of it.
+        Fate::Ended { outcome: Outcome::DeadLettered, .. } => Problem {
+            outcome: Some("not_stored"),
+            retryable: true,
+            ..Problem::of(503, "DEAD_LETTER", "Kafka did not take it: it is among the dead letters")
+        },
         Fate::Ended { cause, .. } => Problem {
             outcome: Some("not_stored"),
             retryable: true,

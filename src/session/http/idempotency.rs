@@ -17,7 +17,7 @@ use slab::Slab;
 
 use super::exchange::{Fate, Item};
 use crate::event::Outcome;
-use crate::handoff::{Address, Cause, KEYED_SLOT};
+use crate::handoff::{Address, Cause, KEYED_SLOT, KEYED_TAKEN_SLOT};
 
 /// How long and how much is remembered; nothing if either is 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,11 +207,12 @@ impl Window {
         Some(Ticket(at))
     }
 
-    /// Where the receipt of one event of a request goes.
-    pub(super) fn address(&self, ticket: Ticket, index: usize) -> Address {
+    /// Where the receipt of one event of a request goes. `waits`: its sender is told the outcome; else it is told at once
+    /// that the event is taken, and what Kafka does not take is a dead letter.
+    pub(super) fn address(&self, ticket: Ticket, index: usize, waits: bool) -> Address {
         let bits = (ticket.0 as u64) << ITEM_BITS | index as u64;
         Address {
-            slot: KEYED_SLOT,
+            slot: if waits { KEYED_SLOT } else { KEYED_TAKEN_SLOT },
             generation: (bits >> SEQUENCE_BITS) as u16,
             sequence: (bits % Address::SEQUENCE_MODULUS) as u32,
         }

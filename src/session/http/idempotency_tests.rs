@@ -31,7 +31,7 @@ fn open(window: &mut Window, key: &[u8], fates: &[Fate], now_us: u64) -> Option<
 }
 
 fn settle(window: &mut Window, ticket: Ticket, index: usize, outcome: Outcome, now_us: u64) -> Option<Ended> {
-    let to = window.address(ticket, index);
+    let to = window.address(ticket, index, true);
     window.settle(to, outcome, Cause::Delivered, now_us).expect("it is open").ended
 }
 
@@ -154,7 +154,7 @@ fn a_receipt_finds_its_event() {
     let last = (Ticket((1 << ENTRY_BITS) - 1), (1 << ITEM_BITS) - 1);
     let mut seen = std::collections::HashSet::new();
     for (ticket, index) in [(Ticket(0), 0), (Ticket(0), 1), (Ticket(1), 0), (Ticket(16), 1 << 23), last] {
-        let to = window.address(ticket, index);
+        let to = window.address(ticket, index, true);
         assert!(u32::from(to.generation) < Address::GENERATION_MODULUS);
         assert!(u64::from(to.sequence) < Address::SEQUENCE_MODULUS);
         assert!(seen.insert((to.generation, to.sequence)));

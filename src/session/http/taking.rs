@@ -91,7 +91,7 @@ impl HttpSession {
             }
             let sequence = ((first + index as u64) % Address::SEQUENCE_MODULUS) as u32;
             let token = match ticket {
-                Some(ticket) => Token::peer(intake.web.window.address(ticket, index)),
+                Some(ticket) => Token::peer(intake.web.window.address(ticket, index, waits)),
                 None if waits => Token::peer(Address { slot: address.0, generation: address.1, sequence }),
                 None => Token::nobody(intake.now.us),
             };
