@@ -298,7 +298,7 @@ fn pages_wait_for_their_connection() {
     let mut told = 0;
     while stop.is_some() {
         if stop == Some(Stop::View) {
-            peer.session.show(&Blind);
+            peer.session.show(&Blind, 0);
         } else {
             assert_eq!(stop, Some(Stop::Answers));
             assert!(peer.session.ready.len() < OUT_BYTES_MAX + OPENAPI.len() + 1024);
