@@ -285,3 +285,49 @@ fn answers_behind_one_that_waits_are_bounded() {
     }
     stop(sluice).assert_clean(1);
 }
+
+/// Web pages: off unless their origins are named; then a browser is told by OPTIONS, and by every answer, a refusal too.
+#[test]
+fn web_pages_may_send_where_their_origins_are_named() {
+    let broker = web_cluster();
+    let sluice = web(&broker, &[("HTTP_CORS_ORIGINS", "https://app.example, http://localhost:3000")]);
+    let mut http = sluice.http();
+    let (page, stranger) = ("Origin: http://localhost:3000", "Origin: https://evil.example");
+    let preflight = ["Access-Control-Request-Method: POST", "Access-Control-Request-Headers: content-type"];
+    let asked = http.ask("OPTIONS", "/events", &[&[page][..], &preflight].concat(), b"");
+    let of = |answer: &support::Answer, name: &str| answer.header(name).map(str::to_owned);
+    assert_eq!((asked.status, of(&asked, "allow").as_deref()), (204, Some("POST, OPTIONS")));
+    for (name, value) in [
+        ("access-control-allow-origin", "http://localhost:3000"),
+        ("access-control-allow-methods", "POST, OPTIONS"),
+        ("access-control-allow-headers", "*"),
+        ("vary", "Origin"),
+    ] {
+        assert_eq!(of(&asked, name).as_deref(), Some(value), "{asked:?}");
+    }
+    for (path, body, status) in [
+        ("/events", "{}", 202),
+        ("/events?ack=delivered", "{}", 200),
+        ("/events", "[{},7]", 207),
+        ("/events", "no", 400),
+        ("/nowhere", "{}", 404),
+    ] {
+        let answer = http.ask("POST", path, &[page], body.as_bytes());
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert_eq!(
+            of(&answer, "access-control-allow-origin").as_deref(),
+            Some("http://localhost:3000"),
+            "{answer:?}"
+        );
+        let answer = http.ask("POST", path, &[stranger], body.as_bytes());
+        assert_eq!((answer.status, of(&answer, "access-control-allow-origin")), (status, None), "{answer:?}");
+    }
+    let health = http.ask("GET", "/health", &[page], b"");
+    assert!(of(&health, "access-control-allow-origin").is_some(), "{health:?}");
+    assert_eq!(stop(sluice).code, 0);
+
+    let sluice = web(&broker, &[]);
+    let asked = sluice.http().ask("OPTIONS", "/events", &[&[page][..], &preflight].concat(), b"");
+    assert_eq!((asked.status, of(&asked, "access-control-allow-origin")), (204, None));
+    assert_eq!(stop(sluice).code, 0);
+}

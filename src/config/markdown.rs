@@ -160,6 +160,7 @@ fn value(kind: Kind) -> String {
         Kind::Networks => "addresses and networks by comma".into(),
         Kind::Folder => "path, or `off`".into(),
         Kind::Creations => "`name[:partitions[:retention]]` by comma".into(),
+        Kind::Origins => "origins by comma, or `*`".into(),
         Kind::UrlPath => "path".into(),
         Kind::Passthrough => "any".into(),
         Kind::Topic | Kind::TopicOrOff => expected(kind),

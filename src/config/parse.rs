@@ -52,6 +52,7 @@ fn read(kind: Kind, text: &str) -> Option<Value> {
         Kind::BytesOrOff { min } => size(text).filter(|n| *n >= min).map(|n| Value::Bytes(Some(n))),
         Kind::Name => (text.len() <= 100).then(|| Value::Text(text.into())),
         Kind::Networks => TrustedProxies::parse(text).ok().map(Value::Networks),
+        Kind::Origins => origins(text).map(|_| Value::Text(text.into())),
         Kind::UrlPath => url_path(text).then(|| Value::Text(text.into())),
         Kind::Folder if text.eq_ignore_ascii_case("off") => Some(Value::Text(String::new())),
         Kind::Folder => (!text.contains('\0')).then(|| Value::Text(text.into())),
@@ -89,6 +90,9 @@ pub fn expected(kind: Kind) -> String {
         Kind::Networks => {
             "addresses and networks by comma, such as 192.0.2.7, 10.0.0.0/8, with no bits set beyond the prefix"
                 .into()
+        }
+        Kind::Origins => {
+            "origins by comma, such as https://app.example or http://localhost:3000, or * alone".into()
         }
         Kind::UrlPath => "a path such as /metrics: a slash, then letters, digits and . _ - /".into(),
         Kind::Folder => "the path of a folder, or off".into(),
@@ -189,6 +193,36 @@ fn topic(text: &str) -> bool {
     (1..=249).contains(&text.len()) && text.bytes().all(legal) && text != "." && text != ".."
 }
 
+/// Longest origin, in bytes.
+pub(super) const ORIGIN_BYTES_MAX: usize = 128;
+
+/// Origins as a browser sends them (RFC 6454 6.2): scheme, host in lower case, and a port that is not the scheme's own.
+pub(super) fn origins(text: &str) -> Option<Vec<String>> {
+    let one = |text: &str| {
+        let (scheme, rest) = text.split_once("://")?;
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+            _ => (rest, None),
+        };
+        let own = match scheme {
+            "http" => "80",
+            "https" => "443",
+            _ => return None,
+        };
+        let is_host = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._[]:".contains(&b);
+        let is_right = !host.is_empty()
+            && host.bytes().all(is_host)
+            && port
+                .is_none_or(|port| port != own && integer(port).is_some_and(|n| (1..=65_535).contains(&n)))
+            && text.len() <= ORIGIN_BYTES_MAX;
+        is_right.then(|| text.to_owned())
+    };
+    match text.trim() {
+        "*" => Some(vec!["*".into()]),
+        text => text.split(',').map(str::trim).filter(|text| !text.is_empty()).map(one).collect(),
+    }
+}
+
 /// `name[:partitions[:retention]]` by comma, each part but the name possibly empty.
 pub(super) fn creations(text: &str) -> Option<Vec<Creation>> {
     let one = |text: &str| {
@@ -225,6 +259,30 @@ mod tests {
         for text in bad {
             assert_eq!(parse(kind, text), Err(expected(kind)), "{text:?}");
         }
+    }
+
+    #[test]
+    fn origins_of_web_pages() {
+        let read =
+            origins("https://app.example, http://localhost:3000,http://[::1]:8000,http://[::1]").unwrap();
+        assert_eq!(
+            read,
+            ["https://app.example", "http://localhost:3000", "http://[::1]:8000", "http://[::1]"]
+        );
+        assert_eq!((origins(""), origins("*")), (Some(Vec::new()), Some(vec!["*".to_owned()])));
+        for bad in [
+            "app.example",
+            "https://App.example",
+            "https://a/",
+            "https://a:443",
+            "ftp://a",
+            "*,https://a",
+            "http://",
+            "null",
+        ] {
+            assert_eq!(origins(bad), None, "{bad}");
+        }
+        assert_eq!(origins(&format!("https://{}", "a".repeat(121))), None);
     }
 
     #[test]

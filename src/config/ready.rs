@@ -13,7 +13,7 @@ use crate::pipeline::ValueFormat;
 #[cfg(feature = "http")]
 use crate::pipeline::events::{EventRules, IdVersion, Layout};
 #[cfg(feature = "http")]
-use crate::session::{Ack, IdempotencyOptions, RouteOptions, answer_store_bytes_min};
+use crate::session::{Ack, Cors, IdempotencyOptions, RouteOptions, answer_store_bytes_min};
 use crate::session::{EVENTS_TOPIC, Framing, HttpOptions, PLAYER_EVENTS_TOPIC, TCP_TOPIC, TcpOptions};
 
 use super::EMBEDDED;
@@ -110,6 +110,8 @@ fn http(values: &Values) -> HttpOptions {
         header_timeout: values.time("HTTP_HEADER_TIMEOUT"),
         body_timeout: values.time("HTTP_BODY_TIMEOUT"),
         idle_timeout: values.time("HTTP_IDLE_TIMEOUT"),
+        // The text was read once before: it can be read.
+        cors: Cors::new(super::parse::origins(values.text("HTTP_CORS_ORIGINS")).unwrap_or_default()),
         idempotency: IdempotencyOptions {
             window: values.time("IDEMPOTENCY_WINDOW"),
             bytes: values.bytes("IDEMPOTENCY_BYTES"),
@@ -164,6 +166,8 @@ fn admission(values: &Values) -> AdmissionOptions {
     }
 }
 
+#[cfg(feature = "http")]
+const _: () = assert!(super::parse::ORIGIN_BYTES_MAX == crate::session::ORIGIN_BYTES_MAX);
 const _: () = assert!(DEAD_LETTERS.0 == crate::session::LETTERS_TOPIC.0);
 
 /// A default that grows with what it must hold; a value that was given is checked in `relations` instead.

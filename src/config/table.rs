@@ -95,6 +95,8 @@ pub enum Kind {
     Name,
     /// Addresses and networks by comma, or nothing.
     Networks,
+    /// Origins of web pages by comma, or `*`, or nothing.
+    Origins,
     /// An absolute path within a URL.
     UrlPath,
     /// The path of a folder, or `off`, or nothing.
@@ -227,6 +229,8 @@ pub const VARIABLES: &[Variable] = &[
         "A request's head must be complete so long after its first byte; a slower one is answered with 408."),
     row(Section::Http, "HTTP_BODY_TIMEOUT", &[], "30s", Kind::Duration { min: 1, max: DAY_MS },
         "A request's body must be complete so long after its head; a slower one is answered with 408."),
+    row(Section::Http, "HTTP_CORS_ORIGINS", &[], "", Kind::Origins,
+        "Web pages that may send from a browser, such as https://app.example by comma, or `*` for all; none unless given."),
     row(Section::Http, "RATE_LIMIT_ENABLED", &[], "false", Kind::Bool,
         "Limit the requests of each sender to the routes for events; beyond it they are answered with 429."),
     row(Section::Http, "RATE_LIMIT_RPS", &[], "1000", Kind::Count { min: 1, max: 1_000_000 },

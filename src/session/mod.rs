@@ -23,8 +23,8 @@ pub use admin::{ADMIN_PATHS, AdminSession, AdminView, OUT_BYTES_MAX};
 pub use answers::{ANSWER_BYTES, FREE_ANSWERS};
 #[cfg(feature = "http")]
 pub use http::{
-    ANSWER_FREE_BYTES, Ack, Ended, EventRefusal, IdempotencyOptions, OPENAPI, RouteOptions, Settled, Waiter,
-    answer_store_bytes_min,
+    ANSWER_FREE_BYTES, Ack, Cors, Ended, EventRefusal, IdempotencyOptions, OPENAPI, ORIGIN_BYTES_MAX,
+    RouteOptions, Settled, Waiter, answer_store_bytes_min,
 };
 pub use http::{HttpOptions, HttpSession, KeyCounts, Web, Window};
 #[cfg(feature = "http")]

@@ -2,6 +2,7 @@
 //!
 //! Never decides what happened to an event; says it.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::exchange::{Fate, Item, Manner, Taken};
@@ -78,26 +79,34 @@ pub(super) fn respond(
     manner: Manner,
     out: &mut Vec<u8>,
 ) {
-    let Manner { keep_alive, head_only, http10 } = manner;
+    let Manner { keep_alive, head_only, http10, .. } = manner;
     Response { status, content_type, headers, body, keep_alive, head_only, http10 }.write(out);
 }
 
-/// Appends the answer to a request whose events have all come to an end that its sender is to hear of.
-pub(super) fn taken(taken: &Taken, retry_after: u32, out: &mut Vec<u8>) {
+/// Appends the answer to a request whose events have all come to an end that its sender is to hear of. `more`: headers
+/// beside the usual ones.
+pub(super) fn taken(taken: &Taken, retry_after: u32, more: &[(&str, &str)], out: &mut Vec<u8>) {
     match taken.items.as_slice() {
-        [item] if !taken.is_batch => single(taken.route, taken.manner, item, retry_after, out),
-        _ => batch(taken, retry_after, out),
+        [item] if !taken.is_batch => single(taken.route, taken.manner, item, retry_after, more, out),
+        _ => batch(taken, retry_after, more, out),
     }
 }
 
-fn single(route: Route, manner: Manner, item: &Item, retry_after: u32, out: &mut Vec<u8>) {
+fn single(
+    route: Route,
+    manner: Manner,
+    item: &Item,
+    retry_after: u32,
+    more: &[(&str, &str)],
+    out: &mut Vec<u8>,
+) {
     let id = item.event_id.as_ref();
     let (status, word) = match item.fate {
         Fate::Queued | Fate::Open => (202, "accepted"),
         Fate::Ended { outcome: Outcome::Stored, .. } => (200, "stored"),
         fate => {
             let problem = Problem { event_id: id, ..problem_of(fate) };
-            return problem.write(manner, retry_after, &[], out);
+            return problem.write(manner, retry_after, more, out);
         }
     };
     let id = id.map_or("", EventId::as_str);
@@ -121,10 +130,15 @@ fn single(route: Route, manner: Manner, item: &Item, retry_after: u32, out: &mut
     let request_id = [("X-Request-Id", id)];
     let is_plain = is_all(id, |byte| (0x21..0x7f).contains(&byte));
     let headers = if is_plain && !id.is_empty() { &request_id[..] } else { &[] };
-    respond(status, JSON, headers, body.as_bytes(), manner, out);
+    respond(status, JSON, &with(headers, more), body.as_bytes(), manner, out);
 }
 
-fn batch(taken: &Taken, retry_after: u32, out: &mut Vec<u8>) {
+/// Two lists of headers as one; nearly always the second is empty.
+fn with<'h>(headers: &'h [(&'h str, &'h str)], more: &[(&'h str, &'h str)]) -> Cow<'h, [(&'h str, &'h str)]> {
+    if more.is_empty() { Cow::Borrowed(headers) } else { Cow::Owned([headers, more].concat()) }
+}
+
+fn batch(taken: &Taken, retry_after: u32, more: &[(&str, &str)], out: &mut Vec<u8>) {
     let mut body = String::with_capacity(taken.reserved);
     let (mut accepted, mut lowest, mut highest, mut is_overload) = (0, u16::MAX, 0, false);
     body.push_str(r#"{"items":["#);
@@ -172,7 +186,7 @@ fn batch(taken: &Taken, retry_after: u32, out: &mut Vec<u8>) {
     let seconds = retry_after.to_string();
     let wait = [("Retry-After", seconds.as_str())];
     let headers = if is_overload { &wait[..] } else { &[] };
-    respond(status, JSON, headers, body.as_bytes(), taken.manner, out);
+    respond(status, JSON, &with(headers, more), body.as_bytes(), taken.manner, out);
 }
 
 /// What to say of an event that is not stored, or not known to be.

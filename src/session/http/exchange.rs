@@ -1,5 +1,6 @@
 //! A request that was taken and whose answer is not complete: what is known of each of its events.
 
+use super::cors::Grant;
 use crate::event::Outcome;
 use crate::handoff::Cause;
 use crate::pipeline::events::{EventFault, EventId, Route};
@@ -36,6 +37,8 @@ pub(super) struct Manner {
     pub keep_alive: bool,
     pub head_only: bool,
     pub http10: bool,
+    /// Which web page's origin may see it.
+    pub grant: Grant,
 }
 
 /// A request's events, and when its sender has waited long enough.

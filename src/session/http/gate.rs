@@ -25,7 +25,7 @@ impl HttpSession {
             ..Problem::of(429, "rate_limited", "more requests than this sender may send: see Retry-After")
         };
         let mut out = Vec::new();
-        problem.write(manner, seconds, &[], &mut out);
+        problem.write(manner, seconds, &self.options.cors.headers(manner.grant), &mut out);
         self.push(out);
     }
 }

@@ -9,6 +9,7 @@
 //! store of answers (`store.rs`).
 
 mod answer;
+mod cors;
 mod exchange;
 mod gate;
 mod idempotency;
@@ -17,6 +18,7 @@ mod keyed;
 mod openapi;
 mod options;
 mod reading;
+mod refusing;
 mod request;
 mod store;
 mod taking;
@@ -24,6 +26,7 @@ mod taking;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+pub use cors::{Cors, ORIGIN_BYTES_MAX};
 pub use idempotency::{Ended, IdempotencyOptions, KeyCounts, Settled, Waiter, Window};
 pub use intake::{EventRefusal, Web};
 pub use openapi::DOCUMENT as OPENAPI;
@@ -41,7 +44,7 @@ use crate::wire::http1::{self, Chunked, Coding, Fault, Framing, HEADERS_MAX, Hea
 use answer::Problem;
 use exchange::{Item, Manner, Taken};
 use keyed::Recalled;
-use request::{Post, Refusal};
+use request::Post;
 
 /// Answers of one connection that may wait at a time: for delivery, or behind one that does.
 pub const WAITING_MAX: usize = 64;
@@ -213,55 +216,11 @@ impl HttpSession {
         }
     }
 
-    fn refuse_head(&mut self, refusal: Refusal, manner: Manner) {
-        match refusal {
-            Refusal::Http(fault) => {
-                // RFC 9110 15.5.16: of a coding it says which there are.
-                let headers = [("Accept-Encoding", http1::ACCEPT_ENCODING)];
-                let headers = if fault == Fault::UnknownContentCoding { &headers[..] } else { &[] };
-                self.refuse(Problem::of(fault.status(), fault.code(), fault.detail()), manner, headers);
-            }
-            Refusal::Event(fault) => self.refuse(answer::of_fault(fault), manner, &[]),
-            Refusal::NotFound => {
-                let detail = match (self.options.events.is_on, self.options.player_events.is_on) {
-                    (true, true) => "no such path; POST /events and POST /api/v1/events take events",
-                    (true, false) => "no such path; POST /events takes events",
-                    (false, true) => "no such path; POST /api/v1/events takes events",
-                    (false, false) => "no such path; no route takes events",
-                };
-                self.refuse(Problem::of(404, "not_found", detail), manner, &[]);
-            }
-            Refusal::Method(allowed) => {
-                let problem = Problem::of(405, "method_not_allowed", "this path does not take this method");
-                self.refuse(problem, manner, &[("Allow", allowed)]);
-            }
-            Refusal::Parameter(detail) => {
-                self.refuse(Problem::of(400, "bad_parameter", detail), manner, &[]);
-            }
-        }
-    }
-
-    fn refuse(&mut self, problem: Problem<'_>, manner: Manner, headers: &[(&str, &str)]) {
-        let mut out = Vec::new();
-        problem.write(manner, self.retry_after, headers, &mut out);
-        debug_assert!(out.len() <= store::ANSWER_BYTES_MAX, "{}", out.len());
-        self.push(out);
-    }
-
-    fn refuse_and_close(&mut self, fault: Fault) {
-        self.refuse_and_close_with(Problem::of(fault.status(), fault.code(), fault.detail()));
-    }
-
-    fn refuse_and_close_with(&mut self, problem: Problem<'_>) {
-        self.refuse(problem, Manner { keep_alive: false, head_only: false, http10: false }, &[]);
-        self.closing = true;
-        self.stage = Stage::Over;
-    }
-
     fn push_taken(&mut self, taken: Taken) {
         if taken.open == 0 && self.answers.is_empty() {
             let at = self.ready.len();
-            answer::taken(&taken, self.retry_after, &mut self.ready);
+            let granted = self.options.cors.headers(taken.manner.grant);
+            answer::taken(&taken, self.retry_after, &granted, &mut self.ready);
             return self.count(at, taken.begun_us);
         }
         self.queue(Answer::Waiting(taken));
@@ -309,7 +268,8 @@ impl HttpSession {
                     }
                     // It was taken before anybody knew that nothing would follow it.
                     taken.manner.keep_alive &= !is_last;
-                    answer::taken(taken, self.retry_after, &mut self.ready);
+                    let granted = self.options.cors.headers(taken.manner.grant);
+                    answer::taken(taken, self.retry_after, &granted, &mut self.ready);
                     let not_stored = taken.not_stored();
                     if not_stored > 0 {
                         self.telling.push_back((self.given + self.ready.len() as u64, not_stored));
@@ -364,7 +324,8 @@ impl HttpSession {
         let mut out = Vec::new();
         let headers = [("Cache-Control", "no-store"), ("Retry-After", "1")];
         let headers = if status == 503 { &headers[..] } else { &headers[..1] };
-        answer::respond(status, content_type, headers, body.as_bytes(), manner, &mut out);
+        let headers = [headers, &self.options.cors.headers(manner.grant)].concat();
+        answer::respond(status, content_type, &headers, body.as_bytes(), manner, &mut out);
         self.push(out);
         self.after_request();
     }
@@ -506,6 +467,8 @@ impl HttpSession {
     }
 }
 
+#[cfg(test)]
+mod bodies_tests;
 #[cfg(test)]
 mod store_tests;
 #[cfg(test)]

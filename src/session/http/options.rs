@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::intake::{EVENTS_TOPIC, PLAYER_EVENTS_TOPIC};
+use super::cors::Cors;
 use super::idempotency::IdempotencyOptions;
 use crate::handoff::TopicId;
 use crate::pipeline::events::EventRules;
@@ -46,6 +47,8 @@ pub struct HttpOptions {
     pub body_timeout: Duration,
     /// A connection without a request is closed after so long.
     pub idle_timeout: Duration,
+    /// Web pages that may send (HTTP_CORS_ORIGINS).
+    pub cors: Cors,
     /// Requests with an `Idempotency-Key`.
     pub idempotency: IdempotencyOptions,
     /// `POST /events` (S3).
@@ -63,6 +66,7 @@ impl Default for HttpOptions {
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(75),
+            cors: Cors::default(),
             idempotency: IdempotencyOptions::default(),
             events: RouteOptions {
                 is_on: true,

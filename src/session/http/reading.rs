@@ -35,9 +35,10 @@ impl HttpSession {
         };
         (self.since_us, self.head_since_us) = (intake.now.us, 0);
         let keep_alive = head.keep_alive && !self.closing;
+        let grant = self.options.cors.grant(&head);
         self.closing |= !keep_alive;
         let manner =
-            Manner { keep_alive, head_only: head.method == http1::Method::Head, http10: head.http10 };
+            Manner { keep_alive, head_only: head.method == http1::Method::Head, http10: head.http10, grant };
         let rest = &input[length..];
         let asked = request::read(&head, &self.options, self.metrics_path.as_deref());
         let mut post = match asked {
@@ -58,10 +59,8 @@ impl HttpSession {
                 };
             }
             Ok(Asked::Allowed(methods)) => {
-                let mut out = Vec::new();
                 let manner = self.send_away(head.framing, head.expect_continue, manner);
-                answer::respond(204, "", &[("Allow", methods)], b"", manner, &mut out);
-                self.push(out);
+                self.allow(methods, manner);
                 return (length, true);
             }
             Err(refusal) => {

@@ -147,7 +147,7 @@ fn post(head: &Head<'_>, route: Route, options: &RouteOptions) -> Result<Post, R
     }
     Ok(Post {
         route,
-        manner: Manner { keep_alive: head.keep_alive, head_only: false, http10: head.http10 },
+        manner: Manner { keep_alive: head.keep_alive, head_only: false, http10: head.http10, grant: 0 },
         client: Network::V4(0),
         ack,
         timeout_us,

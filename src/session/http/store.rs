@@ -19,6 +19,7 @@ use std::collections::VecDeque;
 
 use super::HttpSession;
 use super::answer::Problem;
+use super::cors::ORIGIN_BYTES_MAX;
 use super::exchange::{Item, Manner};
 use super::{Answer, Intake};
 use crate::pipeline::events::EVENT_ID_MAX_BYTES;
@@ -26,7 +27,7 @@ use crate::pipeline::events::EVENT_ID_MAX_BYTES;
 /// Bytes of answers that a connection holds for nothing.
 pub const ANSWER_FREE_BYTES: usize = 2048;
 /// The longest answer to a request that is no batch; and what it holds while it waits.
-pub(super) const ANSWER_BYTES_MAX: usize = 1024;
+pub(super) const ANSWER_BYTES_MAX: usize = 1024 + ORIGIN_BYTES_MAX + 128;
 /// An item of a batch in words, without its id.
 pub(super) const ITEM_BYTES_MAX: usize = 240;
 /// An id of ours with its quotes, and any id: nothing but quotes and backslashes is escaped in it.

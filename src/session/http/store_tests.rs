@@ -32,7 +32,7 @@ fn fates() -> Vec<Fate> {
 fn taken(route: Route, items: Vec<Item>, is_batch: bool) -> Taken {
     Taken {
         route,
-        manner: Manner { keep_alive: false, head_only: false, http10: true },
+        manner: Manner { keep_alive: false, head_only: false, http10: true, grant: 0 },
         is_batch,
         items,
         open: 0,
@@ -55,9 +55,11 @@ fn no_answer_is_longer_than_was_reckoned() {
     for fate in fates() {
         for route in [Route::Events, Route::PlayerEvents] {
             let items = vec![Item { event_id: Some(id.clone()), fate }; 2];
+            let cors = Cors::new(vec!["o".repeat(ORIGIN_BYTES_MAX)]);
+            let granted = cors.headers(1);
             let length = |items: &[Item], is_batch| {
                 let mut out = Vec::new();
-                answer::taken(&taken(route, items.to_vec(), is_batch), u32::MAX, &mut out);
+                answer::taken(&taken(route, items.to_vec(), is_batch), u32::MAX, &granted, &mut out);
                 out.len()
             };
             longest = longest.max(length(&items[..1], false));
