@@ -9,7 +9,8 @@
 # Rows: bulk64, bulk1 (as fast as taken, 64 and 1 connections), write (one event a write at 48,000/s), latency
 # (10,000/s), rss (idle, full speed, outage under flood), start; over HTTP, 64 connections: http (one event a request,
 # one request in flight), http-pipelined (16 in flight), http-batch (100 events a request), http-delivered (S4's route,
-# answered when stored, linger 10; then 5,000/s with linger 5). SLUICE_BIN measures that binary and the helpers built
+# answered when stored, linger 10; then 5,000/s with linger 5), http-idle (memory of 10,000 keep-alive connections),
+# http-outage (memory in an outage under flood: one event a request, and batches). SLUICE_BIN measures that binary and the helpers built
 # beside it (cargo build --benches with the same profile) instead of building a release. --out FILE keeps the raw data.
 # How the figures are taken: docs/benchmarks/README.md. Loopback only; ends what it started, by process id.
 set -u
@@ -18,8 +19,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # shellcheck source=scripts/bench-contestants.sh
 source "$ROOT/scripts/bench-contestants.sh"
 
-ROWS=bulk64,bulk1,write,latency,rss,start,http,http-pipelined,http-batch,http-delivered
-ROUNDS=3 COUNT=1000000 OUTAGE=10 SECONDS_PACED=5 CONTESTANTS='' OUT='' INSTALL=''
+ROWS=bulk64,bulk1,write,latency,rss,start,http,http-pipelined,http-batch,http-delivered,http-idle,http-outage
+ROUNDS=3 COUNT=1000000 OUTAGE=10 IDLE=10000 SECONDS_PACED=5 CONTESTANTS='' OUT='' INSTALL=''
 while (($#)); do
   case $1 in
     --rows) ROWS=$2 && shift ;;
@@ -28,7 +29,7 @@ while (($#)); do
     --contestants) CONTESTANTS=$2 && shift ;;
     --out) OUT=$2 && shift ;;
     --install-peers) INSTALL=yes ;;
-    --quick) ROUNDS=1 COUNT=200000 OUTAGE=3 SECONDS_PACED=2 ;;
+    --quick) ROUNDS=1 COUNT=200000 OUTAGE=3 IDLE=1000 SECONDS_PACED=2 ;;
     -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" && exit ;;
     *) die "unknown option $1; --help lists them" ;;
   esac
@@ -293,6 +294,44 @@ memory() { # defaults: idle, full speed, outage under flood, and what comes afte
   stop_contestant
 }
 
+http_idle() { # keep-alive connections that have had one answer each
+  local fd fds=() line unanswered=0
+  NAME=sluice
+  (($(ulimit -n) > IDLE + 100)) || ulimit -Sn $((IDLE + 200)) || die "http-idle needs $((IDLE + 200)) open files: ulimit -n"
+  start_sluice_http HTTP_IDLE_TIMEOUT=10m
+  note "http-idle sluice before $(memory_kib VmRSS)"
+  for ((n_idle = 0; n_idle < IDLE; n_idle++)); do
+    exec {fd}<>"/dev/tcp/127.0.0.1/$HTTP" && fds+=("$fd")
+    printf 'POST /events HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}' >&"$fd"
+  done
+  for fd in "${fds[@]}"; do
+    read -r -t 5 -u "$fd" line && [[ $line == *202* ]] || ((unanswered++))
+  done
+  ((unanswered == 0)) || say "http-idle: $unanswered of $IDLE without a 202"
+  settled
+  note "http-idle sluice idle_$IDLE $(memory_kib VmRSS)"
+  note "http-idle sluice peak $(memory_kib VmHWM)"
+  for fd in "${fds[@]}"; do exec {fd}>&-; done
+  stop_contestant
+}
+
+http_outage() { # all brokers away, senders go on: 202 until the buffer is full, then 503
+  local load
+  NAME=sluice
+  for load in "--pipeline 16" "--batch 100" "--batch 100 --ack delivered"; do
+    start_sluice_http
+    "$SLUICE" bench --http --addr "127.0.0.1:$HTTP" --health off -c 64 -n "$COUNT" >/dev/null
+    settled
+    forget_peak
+    sink "down all"
+    # shellcheck disable=SC2086
+    "$SLUICE" bench --http --addr "127.0.0.1:$HTTP" --health off -c 64 -d "${OUTAGE}s" $load >"$TMP/flood.out" 2>&1
+    note "http-outage ${load// /_} peak $(memory_kib VmHWM)"
+    sink "up all"
+    stop_contestant
+  done
+}
+
 forget_peak() { echo 5 >"/proc/${PIDS[0]}/clear_refs" 2>/dev/null || say "peak memory since start, not since the last row"; }
 
 starting() {
@@ -332,6 +371,8 @@ round() {
   wanted http-pipelined && say "  http-pipelined" && http_single http-pipelined --pipeline 16
   wanted http-batch && say "  http-batch" && http_batch
   wanted http-delivered && say "  http-delivered" && http_delivered
+  wanted http-idle && say "  http-idle" && http_idle
+  wanted http-outage && say "  http-outage" && http_outage
   return 0
 }
 
@@ -378,6 +419,8 @@ report() {
   table http-pipelined "the same, 16 requests in flight a connection"
   table http-batch "POST /events, 100 events a request (NDJSON), 64 connections; kcat: bulk1"
   table http-delivered "POST /api/v1/events?ack=delivered, closed loop; POST /events?ack=delivered, open loop; ms"
+  table http-idle "$IDLE keep-alive connections over HTTP, one request each, then silent"
+  table http-outage "${OUTAGE} s outage of all brokers under HTTP flood, 64 connections, by what they send"
   table start "process start to listening, to ready"
 }
 

@@ -6,7 +6,7 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use gateway::{await_stored, cluster, line, lines, listening, outcome, serving, stop};
+use gateway::{await_stored, cluster, line, lines, listening, outcome, paused, serving, stop};
 use serde_json::Value;
 use support::{PATIENCE, Sluice, eventually};
 
@@ -69,6 +69,15 @@ fn the_health_listener_answers() {
         "gateway_inflight_records",
         "gateway_memory_accounted_bytes",
         "gateway_record_ack_seconds_count",
+        "gateway_http_responses_total{status=\"202\"}",
+        "gateway_http_responses_total{status=\"503\"}",
+        "gateway_request_duration_seconds_count",
+        "events_received_total",
+        "events_published_total",
+        "events_failed_total",
+        "ingest_queue_size",
+        "http_requests_total{status=\"200\"}",
+        "http_request_duration_seconds_count",
         "gateway_kafka_brokers{state=\"up\"}",
         "process_resident_memory_bytes",
         "process_open_fds",
@@ -198,6 +207,8 @@ fn repeated_warnings_do_not_flood_the_log() {
     eventually(PATIENCE, "all are refused", || outcome(&sluice, "rejected") == 20_000);
     let shown = sluice.logs().iter().filter(|line| line.contains("input.malformed peer=")).count();
     assert!((1..=50).contains(&shown), "{shown} lines for 20,000 bad messages");
+    let suppressed = sluice.metric("gateway_log_suppressed_total") as usize;
+    assert!(suppressed + 50 >= 20_000 && suppressed < 20_000, "{suppressed} lines were left out");
     let end = stop(sluice);
     end.assert_clean(0);
     assert_eq!(end.of("rejected"), 20_000);
@@ -217,4 +228,45 @@ fn counters_agree_with_what_was_sent() {
     assert_eq!((metrics["gateway_queue_records"], metrics["gateway_queue_bytes"]), (0.0, 0.0));
     assert!(metrics["gateway_last_delivery_timestamp_seconds"] > 1.7e9);
     stop(sluice).assert_clean(1000);
+}
+
+/// A turn without work is counted as one, and turns with work are not: each line that is sent alone makes one.
+#[test]
+fn idle_turns_are_told_from_busy_ones() {
+    let broker = cluster(1);
+    let sluice = serving(&broker, &[]);
+    let (turns, idle) = ("gateway_loop_turns_total", "gateway_loop_idle_turns_total");
+    let before = sluice.metrics();
+    eventually(PATIENCE, "the clock's turns", || sluice.metric(idle) >= before[idle] + 2.0);
+    let mut stored = 0;
+    let before = sluice.metrics();
+    for score in 0..50 {
+        sluice.send_lines(&[line("p", score)]);
+        stored += 1;
+        await_stored(&sluice, stored);
+    }
+    let after = sluice.metrics();
+    let busy = (after[turns] - after[idle]) - (before[turns] - before[idle]);
+    assert!(busy >= 50.0, "{busy} busy turns for 50 lines");
+    stop(sluice).assert_clean(50);
+}
+
+/// The start of a message that finds no room here is left in the kernel, and its connection shown as paused.
+#[test]
+fn connections_that_wait_for_memory_are_shown() {
+    let broker = cluster(1);
+    let small = ["TCP_PARTIAL_BYTES", "TCP_MAX_LINE_BYTES", "TCP_MAX_FRAME_BYTES"].map(|name| (name, "4KiB"));
+    let sluice = serving(&broker, &small);
+    let mut slow: Vec<_> = (0..5).map(|_| sluice.connect()).collect();
+    for sender in &mut slow {
+        sender.write_all(br#"{"lb":"g","player":"p","#).unwrap();
+    }
+    eventually(PATIENCE, "all five wait", || paused(&sluice, "memory") == 5);
+    assert!(sluice.get("/state").1.contains("reason=memory"));
+    for sender in &mut slow {
+        sender.write_all(b"\"score\":1}\n").unwrap();
+    }
+    await_stored(&sluice, 5);
+    assert_eq!(paused(&sluice, "memory"), 0);
+    stop(sluice).assert_clean(5);
 }

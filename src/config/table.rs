@@ -219,7 +219,7 @@ pub const VARIABLES: &[Variable] = &[
         "Longest request body, also after inflating it; a longer one is answered with 413."),
     row(Section::Http, "HTTP_BODY_STORE_BYTES", &[], "16MiB", Kind::Bytes { min: 4 * KIB, max: 64 * GIB },
         "Bodies on their way held over all connections, beyond it a request is answered with 503; unless given, at least HTTP_MAX_BODY_BYTES."),
-    row(Section::Http, "HTTP_ANSWER_STORE_BYTES", &[], "12MiB", Kind::Bytes { min: 16 * KIB, max: 64 * GIB },
+    row(Section::Http, "HTTP_ANSWER_STORE_BYTES", &[], "12MiB", Kind::Bytes { min: 256 * KIB, max: 64 * GIB },
         "Answers that wait or are not read, held over all connections, beyond it a batch is answered with 503 and no connection gets further while it owes answers; unless given, enough for a batch of BUFFER_MAX_MSGS."),
     row(Section::Http, "HTTP_REQUEST_TIMEOUT", &[], "10s", Kind::Duration { min: 1, max: DAY_MS },
         "Longest wait of a request for delivery, 5 s at most on /api/v1/events; `?timeout=` asks for less."),

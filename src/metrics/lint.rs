@@ -109,7 +109,7 @@ fn lint_sample(line: &str, family: &str, kind: &str) -> Vec<String> {
         faults.push(format!("{line}: not of the family {family}"));
     }
     for label in labels.split(',').filter_map(|pair| pair.split_once('=')).map(|(label, _)| label) {
-        let allowed = ["listener", "outcome", "reason", "topic", "state", "broker", "version"]
+        let allowed = ["listener", "outcome", "reason", "topic", "state", "status", "broker", "version"]
             .contains(&label)
             || (label == "le" && name.ends_with("_bucket"));
         if !allowed {
@@ -168,6 +168,18 @@ fn promised_names_are_there_from_the_start() {
             .map(|name| format!("gateway_{name} 0")),
     );
     promised.push("gateway_memory_accounted_bytes 0".to_owned());
+    for name in ["gateway_http_responses_total", "http_requests_total"] {
+        promised.extend(STATUSES.map(|status| format!("{name}{{status=\"{status}\"}} 0")));
+    }
+    promised.extend(
+        [
+            "gateway_request_duration_seconds_count",
+            "http_request_duration_seconds_count",
+            "ingest_queue_size",
+        ]
+        .map(|name| format!("{name} 0")),
+    );
+    promised.extend(["received", "published", "failed"].map(|what| format!("events_{what}_total 0")));
     for line in promised {
         assert!(page.lines().any(|l| l == line), "{line} in\n{page}");
     }
@@ -177,6 +189,9 @@ fn promised_names_are_there_from_the_start() {
         "gateway_kafka_request_rtt_seconds{broker=\"1\"} 0.0012",
         "gateway_last_delivery_timestamp_seconds 1730000000.25",
         "gateway_records_total{outcome=\"unknown\"} 6",
+        // 21 ended: one stored, two refused at the door.
+        "events_failed_total 18",
+        "events_published_total 1",
     ] {
         assert!(full.lines().any(|l| l == line), "{line} in\n{full}");
     }

@@ -387,6 +387,7 @@ fn the_store_of_answers_bounds_batches_in_flight() {
     assert!(waiting > 10 && refused > 10 && waiting + refused == 300, "{waiting} {refused}");
     let mut ended = 0;
     loop {
+        world.hub.submit_rest();
         let more = world.end_all(Outcome::Stored, Cause::Delivered);
         world.web_turn(2);
         ended += more;

@@ -425,11 +425,12 @@ impl HttpSession {
         if !self.answers.is_empty() || now_us < self.due_us() {
             return false;
         }
+        if matches!(self.stage, Stage::Head) {
+            // There is no request whose time could be taken.
+            self.since_us = now_us;
+        }
         match self.stage {
-            Stage::Head if self.head_since_us == 0 => {
-                self.since_us = now_us;
-                return self.ready.is_empty();
-            }
+            Stage::Head if self.head_since_us == 0 => return self.ready.is_empty(),
             Stage::Head => self.refuse_and_close_with(Problem::of(
                 408,
                 "head_too_slow",

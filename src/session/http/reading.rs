@@ -20,6 +20,7 @@ impl HttpSession {
             Ok(Parsed::Complete(head, length)) => (head, length),
             Ok(Parsed::Partial) => {
                 if eof && !input.trim_ascii().is_empty() {
+                    self.since_us = intake.now.us;
                     self.refuse_and_close(Fault::Malformed("the connection ended inside a request head"));
                 }
                 if self.head_since_us == 0 && !input.is_empty() {

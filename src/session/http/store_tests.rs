@@ -16,7 +16,7 @@ fn longest_id() -> EventId {
     let id = "\\\"".repeat(EVENT_ID_MAX_BYTES);
     world.feed(&mut peer, post(WAITS, &format!(r#"{{"id":"{id}"}}"#)), false);
     let Some(Answer::Waiting(taken)) = peer.session.answers.pop_front() else { panic!("{}", peer.said()) };
-    taken.items[0].event_id.clone().expect("it was taken")
+    taken.items[0].event_id.expect("it was taken")
 }
 
 /// Everything that can become of an event.
@@ -54,7 +54,7 @@ fn no_answer_is_longer_than_was_reckoned() {
     let (mut longest, mut longest_item) = (0, 0);
     for fate in fates() {
         for route in [Route::Events, Route::PlayerEvents] {
-            let items = vec![Item { event_id: Some(id.clone()), fate }; 2];
+            let items = vec![Item { event_id: Some(id), fate }; 2];
             let cors = Cors::new(vec!["o".repeat(ORIGIN_BYTES_MAX)]);
             let granted = cors.headers(1);
             let length = |items: &[Item], is_batch| {

@@ -121,7 +121,8 @@ impl Peer {
 }
 
 pub(super) fn statuses(said: &str) -> Vec<u16> {
-    said.match_indices("HTTP/1.1 ").map(|(at, _)| said[at + 9..at + 12].parse().expect("a status")).collect()
+    // A page may speak of the protocol as well.
+    said.match_indices("HTTP/1.1 ").filter_map(|(at, _)| said.get(at + 9..at + 12)?.parse().ok()).collect()
 }
 
 pub(super) fn post(target: &str, body: &str) -> String {
