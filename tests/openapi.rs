@@ -189,9 +189,8 @@ fn hold<'d>(document: &'d Document, responses: &'d Value, answer: &Answer, has_b
         assert_eq!(answer.body, "");
         return response;
     };
-    let (media_type, media) = content.iter().next().unwrap();
-    let found = answer.header("content-type").unwrap().split(';').next().unwrap();
-    assert_eq!((found, content.len()), (media_type.as_str(), 1));
+    let media_type = answer.header("content-type").unwrap().split(';').next().unwrap();
+    let media = content.get(media_type).unwrap_or_else(|| panic!("{media_type} is not described"));
     if media_type.ends_with("json") {
         assert_eq!(document.faults(&media["schema"], &answer.json()), [""; 0], "{answer:?}");
     }
@@ -265,7 +264,8 @@ fn every_operation_is_answered_as_described() {
 fn examples_are_answered_by_their_namesakes() {
     let document = document();
     let broker = web_cluster();
-    let sluice = web(&broker, &[]);
+    // Each of them is sent twice, and is to be stored twice.
+    let sluice = web(&broker, &[("IDEMPOTENCY_WINDOW", "0")]);
     let mut http = sluice.http();
     let mut stored = 0;
     for (path, method, operation) in document.operations() {
