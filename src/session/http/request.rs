@@ -176,10 +176,9 @@ fn timeout_of(value: &str) -> Result<u64, Refusal> {
         Some(number) => (number, 1_000),
         None => (value.strip_suffix('s').unwrap_or(""), 1_000_000),
     };
-    let digits = number.bytes().map(|byte| byte.is_ascii_digit().then(|| u64::from(byte - b'0')));
-    let number =
-        digits.fold(Some(0_u64), |number, digit| Some(number?.saturating_mul(10).saturating_add(digit?)));
-    number
+    let mut digits = number.bytes().map(|byte| byte.is_ascii_digit().then(|| u64::from(byte - b'0')));
+    digits
+        .try_fold(0_u64, |number, digit| Some(number.saturating_mul(10).saturating_add(digit?)))
         .map(|number| number.saturating_mul(unit_us))
         .filter(|time| *time > 0)
         .ok_or(Refusal::Parameter("timeout must be a time such as 250ms or 5s"))
