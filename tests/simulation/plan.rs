@@ -241,9 +241,13 @@ impl Plan {
         self.peers.iter().any(|(speech, ..)| matches!(speech, Speech::Http(_)))
     }
 
+    fn has_letters(&self) -> bool {
+        !self.letter_sources.is_empty()
+    }
+
     /// By how much the buffer may hold more than its mark: a record, or a body, and what dead letters grow by.
     pub fn excess_bytes(&self) -> usize {
-        if self.has_http() { 16_384 + self.buffer.max_records * 470 } else { 1_024 }
+        if self.has_letters() { 16_384 + self.buffer.max_records * 470 } else { 1_024 }
     }
 
     /// As the configuration would say it.

@@ -363,7 +363,7 @@ impl World {
             "above the byte mark by more than a record or a body: {}",
             self.state()
         );
-        if self.rng.u32(..8) == 0 {
+        if self.rng.u32(..32) == 0 {
             let stats = self.poll.hub.stats();
             let sights = &mut self.sights;
             sights.paused_queue += u64::from(stats.paused_queue > 0);

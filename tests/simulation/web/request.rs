@@ -151,6 +151,7 @@ impl Script {
             head_end,
             closes,
             is_end: closes == Closes::Always,
+            may_end: is_too_large,
             expects,
             pauses: expects && has_body && rng.u32(..4) > 0,
             ..Exchange::of(start, self.bytes.len(), Ask::Post(number))

@@ -33,6 +33,8 @@ pub struct Exchange {
     pub closes: Closes,
     /// Nothing behind it is answered.
     pub is_end: bool,
+    /// So much of it is read away at most: perhaps nothing behind it is answered.
+    pub may_end: bool,
     /// It may be answered with 100 first.
     pub expects: bool,
     /// Its sender waits for that before it sends the body.
@@ -52,6 +54,7 @@ impl Exchange {
             ask,
             closes: Closes::Never,
             is_end: false,
+            may_end: false,
             expects: false,
             pauses: false,
             is_head: false,

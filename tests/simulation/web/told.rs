@@ -76,7 +76,11 @@ impl Told {
     pub fn is_complete(&self, script: &Script) -> bool {
         let answered = self.answers.len();
         let has_ended = answered > 0 && script.exchanges[answered - 1].is_end;
-        self.is_closed || has_ended || script.exchanges[answered..].iter().all(|exchange| exchange.is_cut)
+        let may_have = answered > 0 && script.exchanges[answered - 1].may_end;
+        self.is_closed
+            || has_ended
+            || may_have
+            || script.exchanges[answered..].iter().all(|exchange| exchange.is_cut)
     }
 
     /// The sender reads more answers.
@@ -226,7 +230,7 @@ fn check_item(item: &Item, index: usize, post: &Post, truth: &Truth) {
     let good = truth.goods[id];
     let is_own = post.key.is_none();
     let is_right = match item.status {
-        200 => post.ack == Ack::Delivered && is_stored(item, id, index, post, truth),
+        200 => (post.ack == Ack::Delivered || !is_own) && is_stored(item, id, index, post, truth),
         202 => post.ack != Ack::Delivered && item.event_id.is_some(),
         503 if is_overloaded(item) => good.is_untouched(),
         503 => {

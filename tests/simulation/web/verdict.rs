@@ -40,6 +40,20 @@ pub fn check(peer: &Peer, script: &Script, told: &Told, truth: &Truth) {
     }
 }
 
+/// Where nothing goes wrong, what was accepted is stored.
+pub fn check_healthy(told: &Told, truth: &Truth) {
+    for answer in &told.answers {
+        let Some(post) = answer.post.map(|number| &truth.posts[number]).filter(|post| post.key.is_none())
+        else {
+            continue;
+        };
+        for (index, item) in answer.items.iter().enumerate().filter(|(_, item)| item.status == 202) {
+            let good = post.good(index).map(|id| truth.goods[id].own);
+            assert!(good.is_some_and(|own| own.in_log == 1), "{item:?}, but {good:?}");
+        }
+    }
+}
+
 /// "Accepted" and "unknown" are told before the end: now it has come.
 fn check_item(index: usize, item: &Item, post: &Post, truth: &Truth) {
     let What::Good(id) = post.items[index] else { return };
