@@ -200,6 +200,7 @@ impl Plan {
                 max_records: self.buffer.max_records,
             },
             acks: self.web.acks,
+            waits_us: self.web.waits.map(|wait| wait.as_micros() as u64),
             refused_percent: [0, 0, 4, 20][rng.usize(..4)],
             page_percent: [0, 5, 30][rng.usize(..3)],
             key_percent: [0, 30, 90][rng.usize(..3)],
@@ -239,6 +240,13 @@ impl Plan {
 
     pub fn has_http(&self) -> bool {
         self.peers.iter().any(|(speech, ..)| matches!(speech, Speech::Http(_)))
+    }
+
+    /// A thread is late now and then.
+    pub fn has_stalls(&self) -> bool {
+        self.troubles
+            .iter()
+            .any(|(_, trouble)| matches!(trouble, Trouble::PollStalls(_) | Trouble::KafkaStalls(_)))
     }
 
     fn has_letters(&self) -> bool {

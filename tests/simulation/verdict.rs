@@ -143,6 +143,7 @@ fn check_http(
     let (peer, plan) = (&world.peers[index], &world.plan);
     let told = web::verdict::told(peer, script, plan.stop_us.is_some(), truth);
     web::verdict::check(peer, script, &told, truth);
+    web::verdict::check_timeouts(peer, script, &told, !plan.has_stalls(), truth);
     if plan.is_healthy() {
         web::verdict::check_healthy(&told, truth);
     }

@@ -226,6 +226,7 @@ impl World {
             let delay_us = self.rng.u64(..20);
             self.at(self.now_us + delay_us, Event::Readable(who));
         }
+        self.peers.iter_mut().for_each(|peer| peer.note_written(self.now_us));
         self.say(|| format!("poll thread   {}", self.state()));
         self.check_step();
         let is_rung = self.kafka.rung.load(SeqCst);

@@ -22,6 +22,8 @@ impl Reply {
 #[derive(Debug, Default)]
 pub struct Reader {
     unread: Vec<u8>,
+    /// Bytes of all responses so far.
+    pub taken: usize,
 }
 
 impl Reader {
@@ -71,6 +73,7 @@ impl Reader {
         }
         reply.body = self.unread[end + 4..whole].to_vec();
         self.unread.drain(..whole);
+        self.taken += whole;
         Some(reply)
     }
 }

@@ -76,6 +76,8 @@ pub struct WebStyle {
     pub body: BodyStyle,
     /// What the two routes do for a request that does not say.
     pub acks: [Ack; 2],
+    /// How long they wait for delivery, in microseconds.
+    pub waits_us: [u64; 2],
     pub refused_percent: u32,
     pub page_percent: u32,
     pub key_percent: u32,

@@ -36,6 +36,8 @@ pub struct Answer {
     /// The request with events that it answers.
     pub post: Option<usize>,
     pub items: Vec<Item>,
+    /// Bytes up to its end.
+    pub end: usize,
 }
 
 /// The answers as their reader understands them.
@@ -127,7 +129,7 @@ impl Told {
                 (Some(number), check_post(reply, number, is_sent, truth))
             }
         };
-        self.answers.push(Answer { status: reply.status, post, items });
+        self.answers.push(Answer { status: reply.status, post, items, end: self.reader.taken });
     }
 }
 
