@@ -297,7 +297,12 @@ impl Broker {
         let inside_us = self.now_us - inside.produced_us;
         let limit_us = self.moods.timeout_us.max(GRACE_US) + self.moods.timeout_us / 64 + SLACK_US;
         assert!(inside_us <= limit_us, "message {} was inside for {inside_us} us", inside.id);
-        self.truth.borrow_mut().report(inside.record.topic, inside.id, judge(code, persistence).0);
+        self.truth.borrow_mut().report(
+            inside.record.topic,
+            inside.id,
+            judge(code, persistence).0,
+            self.now_us,
+        );
         self.events.push_back(ClientEvent::Delivery {
             record: inside.record,
             partition: self.partitions[index].number as i32,
@@ -357,10 +362,11 @@ impl Producer for Broker {
                     true => Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
                     false => Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC,
                 };
-                self.truth.borrow_mut().report(topic, id, judge(code, Persistence::Never).0);
+                self.truth.borrow_mut().report(topic, id, judge(code, Persistence::Never).0, self.now_us);
                 refused(position, code);
                 continue;
             }
+            self.truth.borrow_mut().enter(topic, id, self.now_us);
             let record = Record {
                 token: record.token,
                 topic,

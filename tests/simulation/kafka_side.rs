@@ -292,7 +292,7 @@ impl KafkaSide {
         self.lanes.expire(before_us, now_us, |entry| {
             let (topic, record) = (entry.shape.topic, entry.outgoing());
             let id = truth.id_of(topic, record.key, record.value, record.headers);
-            truth.expire(topic, id);
+            truth.expire(topic, id, now_us);
             accounts.fail(&Failed::waiting(entry, Stage::Wait), Outcome::NotStored, cause, now_us);
         });
         accounts.book();

@@ -40,6 +40,9 @@ pub struct Peer {
     /// A drain may come while it talks.
     may_drain: bool,
     pub sent: usize,
+    /// How much had been sent, and written to it, at which moment.
+    pub sent_at: Vec<(usize, u64)>,
+    pub written_at: Vec<(usize, u64)>,
     pub slot: Option<(u32, u16)>,
     pub done: bool,
 }
@@ -54,7 +57,8 @@ pub struct Step {
 impl Peer {
     pub fn new(talk: Talk, manner: Manner, wire: Wire, may_drain: bool) -> Self {
         let wire = Rc::new(RefCell::new(wire));
-        Self { talk, manner, wire, may_drain, sent: 0, slot: None, done: false }
+        let (sent_at, written_at) = (Vec::new(), Vec::new());
+        Self { talk, manner, wire, may_drain, sent: 0, sent_at, written_at, slot: None, done: false }
     }
 
     pub fn is_http(&self) -> bool {
@@ -74,6 +78,14 @@ impl Peer {
         match &self.talk {
             Talk::Tcp(script, _) => script.messages.len(),
             Talk::Http(script, _) => script.exchanges.len(),
+        }
+    }
+
+    /// Notes how much was written to it until now.
+    pub fn note_written(&mut self, now_us: u64) {
+        let written = self.wire.borrow().said.len();
+        if self.is_http() && self.written_at.last().map_or(0, |last| last.0) < written {
+            self.written_at.push((written, now_us));
         }
     }
 
@@ -120,7 +132,12 @@ impl Peer {
             self.done = true;
             return step;
         }
-        step.readable = self.send(&mut wire, rng) || std::mem::take(&mut wire.owes_readable);
+        let before = self.sent;
+        let has_sent = self.send(&mut wire, rng);
+        if self.sent > before && self.is_http() {
+            self.sent_at.push((self.sent, now_us));
+        }
+        step.readable = has_sent || std::mem::take(&mut wire.owes_readable);
         step
     }
 

@@ -200,6 +200,7 @@ impl Plan {
                 max_records: self.buffer.max_records,
             },
             acks: self.web.acks,
+            waits_us: self.web.waits.map(|wait| wait.as_micros() as u64),
             refused_percent: [0, 0, 4, 20][rng.usize(..4)],
             page_percent: [0, 5, 30][rng.usize(..3)],
             key_percent: [0, 30, 90][rng.usize(..3)],
@@ -241,9 +242,20 @@ impl Plan {
         self.peers.iter().any(|(speech, ..)| matches!(speech, Speech::Http(_)))
     }
 
+    /// A thread is late now and then.
+    pub fn has_stalls(&self) -> bool {
+        self.troubles
+            .iter()
+            .any(|(_, trouble)| matches!(trouble, Trouble::PollStalls(_) | Trouble::KafkaStalls(_)))
+    }
+
+    fn has_letters(&self) -> bool {
+        !self.letter_sources.is_empty()
+    }
+
     /// By how much the buffer may hold more than its mark: a record, or a body, and what dead letters grow by.
     pub fn excess_bytes(&self) -> usize {
-        if self.has_http() { 16_384 + self.buffer.max_records * 470 } else { 1_024 }
+        if self.has_letters() { 16_384 + self.buffer.max_records * 470 } else { 1_024 }
     }
 
     /// As the configuration would say it.

@@ -20,6 +20,9 @@ pub struct Place {
     pub reported: Option<Outcome>,
     /// It was taken out on our side.
     pub is_expired: bool,
+    /// When the client library took it, and when it ended, in virtual time.
+    pub entered_us: Option<u64>,
+    pub ended_us: Option<u64>,
 }
 
 impl Place {
@@ -196,11 +199,16 @@ impl Truth {
         );
     }
 
+    /// The client library takes a record.
+    pub fn enter(&mut self, topic: TopicId, id: usize, now_us: u64) {
+        self.place(topic, id).entered_us = Some(now_us);
+    }
+
     /// A report or refusal of the producer.
-    pub fn report(&mut self, topic: TopicId, id: usize, outcome: Outcome) {
+    pub fn report(&mut self, topic: TopicId, id: usize, outcome: Outcome, now_us: u64) {
         let place = self.place(topic, id);
         assert!(place.reported.is_none() && !place.is_expired, "message {id} ends twice");
-        place.reported = Some(outcome);
+        (place.reported, place.ended_us) = (Some(outcome), Some(now_us));
         match topic {
             DEAD_LETTERS => self.letter_reports[outcome.index()] += 1,
             _ => self.reports[outcome.index()] += 1,
@@ -208,10 +216,10 @@ impl Truth {
     }
 
     /// A record is taken out on our side.
-    pub fn expire(&mut self, topic: TopicId, id: usize) {
+    pub fn expire(&mut self, topic: TopicId, id: usize, now_us: u64) {
         let place = self.place(topic, id);
         assert!(place.is_untouched(), "message {id} is taken out after its end: {place:?}");
-        place.is_expired = true;
+        (place.is_expired, place.ended_us) = (true, Some(now_us));
     }
 }
 

@@ -226,6 +226,7 @@ impl World {
             let delay_us = self.rng.u64(..20);
             self.at(self.now_us + delay_us, Event::Readable(who));
         }
+        self.peers.iter_mut().for_each(|peer| peer.note_written(self.now_us));
         self.say(|| format!("poll thread   {}", self.state()));
         self.check_step();
         let is_rung = self.kafka.rung.load(SeqCst);
@@ -363,7 +364,7 @@ impl World {
             "above the byte mark by more than a record or a body: {}",
             self.state()
         );
-        if self.rng.u32(..8) == 0 {
+        if self.rng.u32(..32) == 0 {
             let stats = self.poll.hub.stats();
             let sights = &mut self.sights;
             sights.paused_queue += u64::from(stats.paused_queue > 0);

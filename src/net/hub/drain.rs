@@ -122,9 +122,13 @@ impl<S: Stream> Hub<S> {
                 Ok(count) => left += count as u64,
             }
         }
-        // The start of a message whose end never came is no message; a last line is one once its sender has ended.
-        let unread =
-            if left > known { left } else { 0 } + if ended { conn.partial_bytes() as u64 } else { 0 };
+        // The start of a message whose end never came is no message; a last line is one once its sender has ended,
+        // whether its start lies here or in the kernel.
+        let unread = match ended {
+            true => left + conn.partial_bytes() as u64,
+            false if left > known => left,
+            false => 0,
+        };
         if !is_http {
             self.unread_bytes += unread;
         }

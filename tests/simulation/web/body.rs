@@ -115,8 +115,8 @@ impl Body {
                 self.bytes = b" \r\n"[..rng.usize(..4)].to_vec();
                 self.fault = Some((400, "empty"));
             }
-            2 if is_bad => {
-                let excess = [1, style.max_body_bytes * 5][rng.usize(..2)].min(40_000);
+            2 if is_bad && style.max_body_bytes < 10_000 => {
+                let excess = [1, style.max_body_bytes * 4][rng.usize(..2)];
                 self.bytes.resize(style.max_body_bytes + excess, b' ');
             }
             _ => {}

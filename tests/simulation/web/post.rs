@@ -40,13 +40,15 @@ pub struct Post {
     /// Refused as a whole with this status and code, if not for another reason.
     pub fault: Option<(u16, &'static str)>,
     pub ack: Ack,
+    /// How long its sender waits for delivery.
+    pub timeout_us: u64,
     /// Number of its `Idempotency-Key`.
     pub key: Option<usize>,
 }
 
 impl Post {
     /// A connection is about to send this body; the request's number.
-    pub fn expect(conn: usize, body: &Body, ack: Ack, truth: &mut Truth) -> usize {
+    pub fn expect(conn: usize, body: &Body, ack: Ack, timeout_us: u64, truth: &mut Truth) -> usize {
         let number = truth.posts.len();
         let items = body.items.iter().enumerate().filter(|_| body.fault.is_none());
         let items = items
@@ -62,6 +64,7 @@ impl Post {
             items,
             fault: body.fault,
             ack,
+            timeout_us,
             key: body.key,
         });
         number

@@ -22,6 +22,8 @@ impl Reply {
 #[derive(Debug, Default)]
 pub struct Reader {
     unread: Vec<u8>,
+    /// Bytes of all responses so far.
+    pub taken: usize,
 }
 
 impl Reader {
@@ -34,7 +36,8 @@ impl Reader {
         self.unread.is_empty()
     }
 
-    /// The next whole response. `is_head`: it answers a HEAD request, and has no body whatever it says.
+    /// The next whole response. `is_head`: it answers a HEAD request, and has no body whatever it says; but for 408, as
+    /// that request's head has not come.
     pub fn next(&mut self, is_head: bool) -> Option<Reply> {
         let end = self.unread.windows(4).position(|four| four == b"\r\n\r\n")?;
         let head = std::str::from_utf8(&self.unread[..end]).expect("a response's head is text").to_owned();
@@ -63,13 +66,14 @@ impl Reader {
         }
         let has_body = status >= 200 && status != 204;
         assert_eq!(length.is_some(), has_body, "whether {head} has a length");
-        let length = length.filter(|_| !is_head).unwrap_or(0);
+        let length = length.filter(|_| !is_head || status == 408).unwrap_or(0);
         let whole = end + 4 + length;
         if self.unread.len() < whole {
             return None;
         }
         reply.body = self.unread[end + 4..whole].to_vec();
         self.unread.drain(..whole);
+        self.taken += whole;
         Some(reply)
     }
 }

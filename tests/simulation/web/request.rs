@@ -86,7 +86,10 @@ impl Script {
         let route_ack = style.acks[usize::from(!is_events)];
         let asked = (rng.u32(..3) > 0).then(|| [Ack::None, Ack::Queued, Ack::Delivered][rng.usize(..3)]);
         let ack = asked.unwrap_or(route_ack);
-        let number = Post::expect(conn, body, ack, truth);
+        let asked_ms = (rng.u32(..4) == 0).then(|| if rng.bool() { rng.u64(1..1_500) } else { 2_000 });
+        let wait_us = style.waits_us[usize::from(!is_events)];
+        let timeout_us = asked_ms.map_or(wait_us, |asked_ms| wait_us.min(asked_ms * 1_000));
+        let number = Post::expect(conn, body, ack, timeout_us, truth);
 
         let (mut query, mut more) = (Vec::new(), String::new());
         match asked {
@@ -94,11 +97,10 @@ impl Script {
             Some(ack) => more += &format!("Prefer: respond-async, ack={}\r\n", ack.text()),
             None => {}
         }
-        if rng.u32(..4) == 0 {
-            query.push(match rng.bool() {
-                true => format!("timeout={}ms", rng.u32(1..1_500)),
-                false => "timeout=2s".to_owned(),
-            });
+        match asked_ms {
+            Some(2_000) => query.push("timeout=2s".to_owned()),
+            Some(asked_ms) => query.push(format!("timeout={asked_ms}ms")),
+            None => {}
         }
         if let Some(key) = body.key {
             more += &format!("Idempotency-Key: {}\r\n", key_text(key));
@@ -151,6 +153,7 @@ impl Script {
             head_end,
             closes,
             is_end: closes == Closes::Always,
+            may_end: is_too_large,
             expects,
             pauses: expects && has_body && rng.u32(..4) > 0,
             ..Exchange::of(start, self.bytes.len(), Ask::Post(number))

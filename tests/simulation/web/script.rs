@@ -33,6 +33,8 @@ pub struct Exchange {
     pub closes: Closes,
     /// Nothing behind it is answered.
     pub is_end: bool,
+    /// So much of it is read away at most: perhaps nothing behind it is answered.
+    pub may_end: bool,
     /// It may be answered with 100 first.
     pub expects: bool,
     /// Its sender waits for that before it sends the body.
@@ -52,6 +54,7 @@ impl Exchange {
             ask,
             closes: Closes::Never,
             is_end: false,
+            may_end: false,
             expects: false,
             pauses: false,
             is_head: false,
@@ -73,6 +76,8 @@ pub struct WebStyle {
     pub body: BodyStyle,
     /// What the two routes do for a request that does not say.
     pub acks: [Ack; 2],
+    /// How long they wait for delivery, in microseconds.
+    pub waits_us: [u64; 2],
     pub refused_percent: u32,
     pub page_percent: u32,
     pub key_percent: u32,

@@ -36,6 +36,8 @@ pub struct Answer {
     /// The request with events that it answers.
     pub post: Option<usize>,
     pub items: Vec<Item>,
+    /// Bytes up to its end.
+    pub end: usize,
 }
 
 /// The answers as their reader understands them.
@@ -76,7 +78,11 @@ impl Told {
     pub fn is_complete(&self, script: &Script) -> bool {
         let answered = self.answers.len();
         let has_ended = answered > 0 && script.exchanges[answered - 1].is_end;
-        self.is_closed || has_ended || script.exchanges[answered..].iter().all(|exchange| exchange.is_cut)
+        let may_have = answered > 0 && script.exchanges[answered - 1].may_end;
+        self.is_closed
+            || has_ended
+            || may_have
+            || script.exchanges[answered..].iter().all(|exchange| exchange.is_cut)
     }
 
     /// The sender reads more answers.
@@ -123,7 +129,7 @@ impl Told {
                 (Some(number), check_post(reply, number, is_sent, truth))
             }
         };
-        self.answers.push(Answer { status: reply.status, post, items });
+        self.answers.push(Answer { status: reply.status, post, items, end: self.reader.taken });
     }
 }
 
@@ -226,7 +232,7 @@ fn check_item(item: &Item, index: usize, post: &Post, truth: &Truth) {
     let good = truth.goods[id];
     let is_own = post.key.is_none();
     let is_right = match item.status {
-        200 => post.ack == Ack::Delivered && is_stored(item, id, index, post, truth),
+        200 => (post.ack == Ack::Delivered || !is_own) && is_stored(item, id, index, post, truth),
         202 => post.ack != Ack::Delivered && item.event_id.is_some(),
         503 if is_overloaded(item) => good.is_untouched(),
         503 => {

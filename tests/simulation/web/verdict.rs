@@ -40,6 +40,46 @@ pub fn check(peer: &Peer, script: &Script, told: &Told, truth: &Truth) {
     }
 }
 
+/// From the end of a record to its sender's session at most, whatever the threads do.
+const SLACK_US: u64 = 1_000_000;
+
+/// "Its time is over, and nobody knows" (504, TIMEOUT): its end was not known in time, and the client library has it.
+/// `is_exact`: no thread was late, so that what waited on our side was taken out in time.
+pub fn check_timeouts(peer: &Peer, script: &Script, told: &Told, is_exact: bool, truth: &Truth) {
+    let since = |moments: &[(usize, u64)], bytes: usize| {
+        moments.iter().find(|(until, _)| *until >= bytes).map_or(u64::MAX, |(_, at_us)| *at_us)
+    };
+    for (answer, exchange) in told.answers.iter().zip(&script.exchanges) {
+        let Some(post) = answer.post.map(|number| &truth.posts[number]).filter(|post| post.key.is_none())
+        else {
+            continue;
+        };
+        for (index, item) in answer.items.iter().enumerate().filter(|(_, item)| item.code == "TIMEOUT") {
+            let Some(own) = post.good(index).map(|id| truth.goods[id].own) else { continue };
+            let deadline_us = since(&peer.sent_at, exchange.end) + post.timeout_us;
+            let is_known = own.ended_us.is_some_and(|ended_us| ended_us + SLACK_US < deadline_us);
+            assert!(!is_known, "{item:?} of what had ended long before {deadline_us}: {own:?}");
+            let answered_us = since(&peer.written_at, answer.end);
+            let is_inside = own.entered_us.is_some_and(|entered_us| entered_us <= answered_us);
+            assert!(is_inside || !is_exact, "{item:?} at {answered_us} of what was still here: {own:?}");
+        }
+    }
+}
+
+/// Where nothing goes wrong, what was accepted is stored.
+pub fn check_healthy(told: &Told, truth: &Truth) {
+    for answer in &told.answers {
+        let Some(post) = answer.post.map(|number| &truth.posts[number]).filter(|post| post.key.is_none())
+        else {
+            continue;
+        };
+        for (index, item) in answer.items.iter().enumerate().filter(|(_, item)| item.status == 202) {
+            let good = post.good(index).map(|id| truth.goods[id].own);
+            assert!(good.is_some_and(|own| own.in_log == 1), "{item:?}, but {good:?}");
+        }
+    }
+}
+
 /// "Accepted" and "unknown" are told before the end: now it has come.
 fn check_item(index: usize, item: &Item, post: &Post, truth: &Truth) {
     let What::Good(id) = post.items[index] else { return };
