@@ -137,7 +137,8 @@ fn flood(text: &str, delivers: bool) -> (usize, usize) {
     for at in 0..CONNECTIONS {
         // Half of them begin somewhere in the middle, and are refused.
         let at = if at % 2 == 0 { 0 } else { at * 7919 % text.len() };
-        hub.add_http(Deaf { text: text.clone(), at }, now, |_, _, _| Ok::<(), ()>(())).expect("nothing refuses it");
+        hub.add_http(Deaf { text: text.clone(), at }, now, |_, _, _| Ok::<(), ()>(()))
+            .expect("nothing refuses it");
     }
     for _ in 0..30 {
         now.us += 1000;
@@ -175,7 +176,11 @@ fn peers_that_never_read_stay_within_the_worst_case() {
         ("batches", post("/events", &many(100, event)).repeat(5), true),
         ("batches in flight", post("/events?ack=delivered", &many(100, event)).repeat(5), false),
         ("large batches of nonsense", post("/events?ack=delivered", &many(10_000, "7")).repeat(2), true),
-        ("nonsense behind one that waits", post("/events?ack=delivered", event) + &post("/events", &many(5000, "7")).repeat(60), false),
+        (
+            "nonsense behind one that waits",
+            post("/events?ack=delivered", event) + &post("/events", &many(5000, "7")).repeat(60),
+            false,
+        ),
         ("refused heads", "GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n".repeat(500), true),
     ];
     for (name, text, delivers) in cases {

@@ -3,9 +3,11 @@
 //! Names and labels are public (dashboards and alerts are built on them): they do not change. Counters are there at
 //! 0 from the start; a gauge that is not known yet (no delivery so far, no broker up) is left out.
 
-use super::exposition::Exposition;
 use super::STATUSES;
-use super::snapshot::{LISTENERS, ListenerSnapshot, OUTCOMES, PAUSE_REASONS, RETRY_RESULTS, Snapshot, outcome};
+use super::exposition::Exposition;
+use super::snapshot::{
+    LISTENERS, ListenerSnapshot, OUTCOMES, PAUSE_REASONS, RETRY_RESULTS, Snapshot, outcome,
+};
 
 /// Appends everything in Prometheus text format 0.0.4 (served as `text/plain; version=0.0.4`). Passes promtool's
 /// lint rules; see `scripts/promlint.sh`.

@@ -64,9 +64,7 @@ impl<S: Stream> Hub<S> {
             http_connections: self.https,
             health_connections: self.admins,
             paused_seconds: self.paused_us as f64 / 1e6,
-            held_bytes: self.desk.partial_held()
-                + self.desk.web.window.bytes()
-                + self.desk.web.answers_held,
+            held_bytes: self.desk.partial_held() + self.desk.web.window.bytes() + self.desk.web.answers_held,
             rejects: self.desk.rejects.by_reason(),
             rejects_left_out: self.desk.rejects.rejected.as_ref().map_or(0, Rejected::left_out),
             unread_bytes: self.unread_bytes,
