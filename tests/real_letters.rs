@@ -19,6 +19,12 @@ fn kafka() -> MutexGuard<'static, RealKafka> {
 
 /// A gateway whose topics begin with `name`; all of them are there.
 fn gateway(kafka: &RealKafka, name: &str, more: &[(&str, &str)]) -> Sluice {
+    let sluice = listening(kafka, name, more);
+    await_lanes(&sluice, 8.0);
+    sluice
+}
+
+fn listening(kafka: &RealKafka, name: &str, more: &[(&str, &str)]) -> Sluice {
     let topics = ["scores", "events", "players", "letters"].map(|topic| format!("{name}-{topic}"));
     let names = ["KAFKA_TOPIC", "EVENTS_TOPIC", "PLAYER_EVENTS_TOPIC", "KAFKA_DLQ_TOPIC"];
     let mut env = vec![
@@ -29,13 +35,17 @@ fn gateway(kafka: &RealKafka, name: &str, more: &[(&str, &str)]) -> Sluice {
     ];
     env.extend(names.into_iter().zip(topics.iter().map(String::as_str)));
     env.extend(more);
-    let sluice = Sluice::start(&env);
+    Sluice::start(&env)
+}
+
+/// Waits until so many partitions are known, and each has its leader.
+#[track_caller]
+fn await_lanes(sluice: &Sluice, partitions: f64) {
     sluice.await_ready();
     eventually(PATIENCE, "all topics have their leaders", || {
         let metrics = sluice.metrics();
-        metrics["gateway_kafka_partitions"] == 8.0 && metrics["gateway_kafka_lanes_held"] == 0.0
+        metrics["gateway_kafka_partitions"] == partitions && metrics["gateway_kafka_lanes_held"] == 0.0
     });
-    sluice
 }
 
 /// An event of so many bytes that no compression makes smaller.
@@ -136,16 +146,11 @@ fn a_topic_that_may_not_be_written_any_more() {
     let ids: Vec<String> = events.iter().map(|event| send(&sluice, event)).collect();
     await_outcome(&sluice, "dead_lettered", 3);
     kafka.allow_writes("denied-players");
-    let refused = sluice.metric("gateway_records_total{outcome=\"not_stored\"}");
     eventually(PATIENCE, "writes are taken again", || {
         let answer = sluice.http().post("/api/v1/events", event(9, 100));
         assert!(matches!(answer.status, 200 | 503), "{answer:?}");
         answer.status == 200
     });
-    println!(
-        "{refused} refused before, {} after",
-        sluice.metric("gateway_records_total{outcome=\"not_stored\"}")
-    );
     sluice.signal(SIGTERM);
     let (code, stop) = sluice.wait();
     assert_balanced(&stop);
@@ -160,6 +165,42 @@ fn a_topic_that_may_not_be_written_any_more() {
             "wait" => assert_eq!(headers(letter)["dlq.code"], "DEADLINE"),
             _ => check(letter, event, id, "denied-players", "TOPIC_AUTHORIZATION_FAILED"),
         }
+    }
+}
+
+/// There never was a topic of dead letters, and it cannot be made: events flow all the same. What Kafka refuses is in the
+/// folder; without one it is named, once it has waited in vain.
+#[test]
+fn a_topic_of_dead_letters_that_cannot_be_made() {
+    let kafka = kafka();
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().to_str().unwrap();
+    for topic in ["scores", "events", "players"] {
+        kafka.topic_create(&format!("never-{topic}"), 2, 1, &[]);
+    }
+    for more in [&[("DEAD_LETTER_DIR", dir)][..], &[]] {
+        // More replicas than there are brokers.
+        let sluice = listening(&kafka, "never", &[&[("KAFKA_REPLICATION_FACTOR", "3")], more].concat());
+        sluice.await_log("topic.absent name=never-letters");
+        await_lanes(&sluice, 6.0);
+        kafka.deny_writes("never-players");
+        let id = send(&sluice, &event(7, 100));
+        let answer = sluice.http().post("/events?ack=delivered", "{}");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        if more.is_empty() {
+            sluice.await_log(&format!("event.lost id=\"{id}\""));
+            sluice.signal(SIGTERM);
+            let (code, stop) = sluice.wait();
+            assert_balanced(&stop);
+            let numbers = ["stored", "dead_lettered", "not_stored", "lost"].map(|name| stop[name]);
+            assert_eq!((code, numbers), (1, [1, 0, 1, 1]), "{stop:?}");
+        } else {
+            await_outcome(&sluice, "dead_lettered", 1);
+            let (code, list) = letters(folder.path(), &["list"]);
+            assert!(code == 0 && list.lines().count() == 1 && list.contains(&id), "{list}");
+            stop(sluice, 1, 1);
+        }
+        kafka.allow_writes("never-players");
     }
 }
 

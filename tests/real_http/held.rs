@@ -82,7 +82,7 @@ fn check(record: &Record, number: u64, more: usize) {
     let is_player = plan.route == Route::Players;
     let key = if is_player { format!("p-{}", number % 1000) } else { String::new() };
     assert_eq!((record.has_key, &record.key[..]), (is_player, key.as_bytes()), "{record:?}");
-    let own = usize::from(plan.is_keyed) + if is_player { 2 } else { 0 };
+    let own = usize::from(plan.has_key) + if is_player { 2 } else { 0 };
     assert_eq!(record.headers.len(), own + more, "{record:?}");
     if is_player {
         assert_eq!(header(record, "event_id"), Some(mix::id(plan.route, number).as_str()), "{record:?}");

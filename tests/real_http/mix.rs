@@ -35,8 +35,9 @@ pub struct Plan {
     pub events: u64,
     /// Which of its events breaks a rule.
     bad: Option<u64>,
-    /// It has an `Idempotency-Key`, and is sent again until something certain is known.
+    /// It is sent again until something certain is known: it has an `Idempotency-Key`, or its events' own ids are one.
     pub is_keyed: bool,
+    pub has_key: bool,
     /// Its sender closes the connection without reading on.
     pub walks_away: bool,
 }
@@ -60,6 +61,7 @@ impl Plan {
         let query = queries[random.usize(..queries.len())];
         let body = [Body::Array, Body::Lines, Body::Single][random.usize(..20).min(2)];
         let events = if body == Body::Single { 1 } else { random.u64(2..=EVENTS_MAX) };
+        let (is_keyed, by_ids) = (random.u8(..10) == 0, random.bool());
         Plan {
             request,
             route,
@@ -68,7 +70,8 @@ impl Plan {
             body,
             events,
             bad: (random.u8(..50) == 0).then(|| random.u64(..events)),
-            is_keyed: random.u8(..10) == 0,
+            is_keyed,
+            has_key: is_keyed && !(by_ids && route == Route::Players),
             walks_away: random.u16(..2000) == 0,
         }
     }
@@ -119,7 +122,7 @@ impl Plan {
         let (kind, mut key) = (format!("Content-Type: application/{kind}"), String::new());
         let _ = write!(key, "Idempotency-Key: key-{}", self.request); // writing to a String cannot fail
         let headers = [kind.as_str(), key.as_str()];
-        let headers = if self.is_keyed { &headers[..] } else { &headers[..1] };
+        let headers = if self.has_key { &headers[..] } else { &headers[..1] };
         request("POST", &format!("{target}{}", self.query), headers, body.as_bytes())
     }
 }

@@ -29,6 +29,7 @@ impl TinyDisk {
             .arg(place.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::null()) // that it may not is no news
             .spawn()
             .ok()?;
         let mut line = String::new();
