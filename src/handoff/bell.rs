@@ -26,7 +26,7 @@ struct Inner {
 pub enum Sleep {
     /// Works, and will look at its channel before it sleeps.
     Awake = 0,
-    /// Looks again within a millisecond by itself: worth waking only for much work.
+    /// Looks again within a few milliseconds by itself: worth waking only for much work.
     Dozing = 1,
     /// Sleeps until woken.
     Asleep = 2,

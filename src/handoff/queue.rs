@@ -22,7 +22,7 @@ use crate::metrics::Histogram;
 
 /// Batches in the channel at most, and as many empty ones on their way back.
 pub const CHANNEL_BATCHES: usize = 32;
-/// So many waiting records are worth waking a Kafka thread that would look by itself within a millisecond.
+/// So many waiting records are worth waking a Kafka thread that would look by itself within a few milliseconds.
 const WORTH_WAKING_RECORDS: usize = 512;
 
 /// What all threads share. Everything in it is counters.

@@ -5,12 +5,9 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
+use super::keyless::request_records;
 use super::options::{Bootstrap, KafkaOptions};
 use crate::handoff::BufferOptions;
-
-/// How long the Kafka thread may doze between two batches when records linger anyway; taken off the client's
-/// own linger so that both together are what was asked for.
-pub const DOZE: Duration = Duration::from_millis(1);
 
 /// Time between two statistics; readiness and lanes follow them.
 const STATISTICS_MS: &str = "500";
@@ -21,9 +18,14 @@ const BATCH_BYTES: usize = 1_000_000;
 /// Room that the client's queue has beyond our buffer, so that ours is the one that fills.
 const SPARE_RECORDS: usize = 1000;
 
-/// Whether the Kafka thread dozes: only where records linger longer than a doze lasts.
-pub fn dozes(options: &KafkaOptions) -> bool {
-    options.linger >= 2 * DOZE
+/// How long the Kafka thread dozes between two batches where records linger anyway; taken off the client's own linger,
+/// so that both together are what was asked for; zero where they linger too briefly. A third of the linger: each doze
+/// costs a wake of this thread and, for what it feeds, of the client library's. Beyond 5 ms there is little left to save.
+pub fn doze(options: &KafkaOptions) -> Duration {
+    match options.linger.as_millis() as u64 {
+        0 | 1 => Duration::ZERO,
+        linger => Duration::from_millis((linger / 3).clamp(1, 5)),
+    }
 }
 
 /// Settings that every client of ours shares. `servers` stands in for [`Bootstrap::Embedded`].
@@ -52,7 +54,7 @@ pub fn producer(
     max_batch_bytes: usize,
 ) -> ClientConfig {
     let mut config = common(options, servers);
-    let linger = if dozes(options) { options.linger - DOZE } else { options.linger };
+    let linger = options.linger - doze(options);
     config.set("enable.idempotence", options.idempotence.to_string());
     config.set("acks", &options.acks);
     config.set("linger.ms", format!("{:.3}", linger.as_secs_f64() * 1000.0));
@@ -69,8 +71,7 @@ pub fn producer(
         "queue.buffering.max.kbytes",
         (buffer.max_bytes / 1024 * 2 + (16 << 10)).min(2_097_151).to_string(),
     );
-    // A partition's share of the buffer, halved: with the default, lanes would wait the linger out.
-    let share = (buffer.max_records / (2 * partitions.max(1))).clamp(100, 10_000);
+    let share = request_records(buffer.max_records, partitions);
     default_to(&mut config, "batch.num.messages", &share.to_string());
     // The topic's limit is one for whole batches: a larger one would be refused with every record in it.
     let batch_bytes = config.get("batch.size").and_then(|bytes| bytes.parse().ok()).unwrap_or(BATCH_BYTES);

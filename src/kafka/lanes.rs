@@ -8,6 +8,7 @@
 
 use super::held::{Entry, Held};
 use super::inside::Inside;
+use super::keyless::Stay;
 use super::producer::Partition;
 use crate::handoff::{Batch, LaneView, Record, TopicId, partition_of};
 
@@ -52,6 +53,8 @@ struct Topic {
     on_trial: bool,
     /// Too much of it waits here.
     is_full: bool,
+    /// Where its records without a key go for now.
+    stay: Stay,
 }
 
 /// See the module's text.
@@ -70,6 +73,8 @@ pub struct Lanes {
     grace_us: u64,
     /// How exactly deadlines inside are kept.
     grain_us: u64,
+    /// How long records linger.
+    linger_us: u64,
 }
 
 /// What a record may spend inside at least, in microseconds: a broker that has just come up takes a moment.
@@ -98,7 +103,13 @@ impl Lanes {
             timeout_us,
             grace_us: (timeout_us / 4).max(LEAST_GRACE_US),
             grain_us: (timeout_us / 64).max(LEAST_GRAIN_US),
+            linger_us: 0,
         }
+    }
+
+    /// For a client library that waits so long for company: records without a key keep it.
+    pub fn lingering(self, linger_us: u64) -> Self {
+        Self { linger_us, ..self }
     }
 
     /// Lanes of all topics together.
@@ -153,6 +164,7 @@ impl Lanes {
             let mut waiting = vec![std::mem::take(&mut topic.early)];
             waiting.extend(old.iter_mut().map(|lane| std::mem::take(&mut lane.held)));
             (topic.first, topic.count) = (self.lanes.len(), *count);
+            topic.stay = Stay::new(*count, self.max_records);
             // What is inside stays in the partition that it was given to, whatever is added beside it.
             let inside =
                 old.into_iter().map(|lane| lane.inside).chain(std::iter::repeat_with(Inside::default));
@@ -270,10 +282,12 @@ impl Lanes {
             topic.early.push(Entry::of(batch, record));
             return Place::Hold;
         }
-        let number = partition_of(record.hash, topic.count as u32) as usize;
         let index = match record.shape.key_len {
-            Some(_) => topic.first + number,
-            None => topic.first + open_lane(&self.lanes[topic.first..topic.first + topic.count], number),
+            Some(_) => topic.first + partition_of(record.hash, topic.count as u32) as usize,
+            None => {
+                let number = topic.stay.take(since_us, self.linger_us);
+                topic.first + open_lane(&self.lanes[topic.first..topic.first + topic.count], number)
+            }
         };
         let lane = &mut self.lanes[index];
         self.loads[lane.leader].records += 1;

@@ -158,3 +158,16 @@ fn expires_by_age_and_at_the_end() {
     lanes.expire(101, 0, |entry| seen.push(entry.token));
     assert_eq!((seen.len(), lanes.held_records()), (2, 0));
 }
+
+/// Records without a key keep each other company for as long as they linger; a lane that is down is passed over.
+#[test]
+fn records_without_a_key_stay_together_while_they_linger() {
+    let mut lanes = Lanes::new(1, 100, TIMEOUT_US).lingering(5_000);
+    lanes.apply(&layout(&[1, 2, 1, 1], &[1]));
+    let mut batch = Batch::default();
+    let shape = Shape { key_len: None, ..Shape::keyed(TopicId(0), 0, 0) };
+    batch.commit(Token::nobody(1), shape, 100);
+    let record = batch.records()[0];
+    let places = [100, 5_000, 5_001, 10_001, 10_002, 15_003].map(|at| lanes.place(&batch, &record, at));
+    assert_eq!(places, [0, 0, 2, 2, 2, 3].map(Place::Go));
+}

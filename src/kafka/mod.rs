@@ -14,6 +14,7 @@ pub mod feeder;
 mod former;
 pub mod held;
 mod inside;
+mod keyless;
 pub mod lanes;
 pub mod letters;
 mod native;

@@ -124,11 +124,12 @@ impl Worker {
         let end = &self.watch.accounts.end;
         let now_us = self.watch.clock.now_us();
         let is_closing = end.shared.closing_us().is_some();
-        let dozes = client::dozes(&self.options) && now_us < self.last_batch_us + DOZING_US;
+        let doze_ms = client::doze(&self.options).as_millis() as i32;
+        let dozes = doze_ms > 0 && now_us < self.last_batch_us + DOZING_US;
         end.bell.announce(if dozes { Sleep::Dozing } else { Sleep::Asleep });
         let timeout_ms = match () {
             () if end.has_work() || !end.is_silent() => 0,
-            () if dozes => client::DOZE.as_millis() as i32,
+            () if dozes => doze_ms,
             () if is_closing || self.watch.is_unsettled() => SHORT_SLEEP_MS,
             () => SLEEP_MS,
         };

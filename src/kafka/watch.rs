@@ -82,7 +82,8 @@ impl Watch {
                 options.topics.count(),
                 buffer.max_records,
                 options.delivery_timeout.as_micros() as u64,
-            ),
+            )
+            .lingering(options.linger.as_micros() as u64),
             clock,
             topics: options.topics.clone(),
             idempotence: options.idempotence,

@@ -17,8 +17,7 @@ impl Ids {
 
     /// 128 bits that came nowhere before.
     pub fn fresh(&mut self) -> [u8; 16] {
-        let mut bytes = [0; 16];
-        self.0.fill_bytes(&mut bytes);
-        bytes
+        let (low, high) = (self.0.next_u64(), self.0.next_u64());
+        (u128::from(low) | u128::from(high) << 64).to_le_bytes()
     }
 }

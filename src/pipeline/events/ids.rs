@@ -23,6 +23,7 @@ pub const NAMESPACE: Uuid = uuid::uuid!("35de5eb8-fa62-4199-ab21-95894bf1e0ed");
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct EventId {
     len: u8,
+    is_plain: bool,
     bytes: [u8; EVENT_ID_MAX_BYTES],
 }
 
@@ -34,7 +35,7 @@ impl EventId {
         bytes.get_mut(..id.len()).ok_or(Rejection::IdTooLong)?.copy_from_slice(id.as_bytes());
         match id.chars().any(char::is_control) {
             true => Err(Rejection::IdControl),
-            false => Ok(Self { len: id.len() as u8, bytes }),
+            false => Ok(Self { len: id.len() as u8, is_plain: id.bytes().all(is_plain), bytes }),
         }
     }
 
@@ -42,7 +43,12 @@ impl EventId {
     pub(super) fn from_uuid(uuid: Uuid) -> Self {
         let mut bytes = [0; EVENT_ID_MAX_BYTES];
         let len = uuid.as_hyphenated().encode_lower(&mut bytes).len() as u8;
-        Self { len, bytes }
+        Self { len, is_plain: true, bytes }
+    }
+
+    /// Whether it has visible ASCII characters alone, and none that JSON escapes: it may stand anywhere as it is.
+    pub fn is_plain(&self) -> bool {
+        self.is_plain
     }
 
     /// The id.
@@ -55,6 +61,10 @@ impl EventId {
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\')
 }
 
 impl fmt::Debug for EventId {

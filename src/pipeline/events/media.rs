@@ -19,6 +19,10 @@ pub fn body_kind(
     content_type: Option<&[u8]>,
     has_specversion: bool,
 ) -> Result<BodyKind, EventFault> {
+    // What nearly every request says, or nothing: no need to look further.
+    if !has_specversion && content_type.is_none_or(|given| given == b"application/json") {
+        return Ok(BodyKind::Json);
+    }
     let mut lower = [0; ESSENCE_MAX];
     let essence =
         essence(content_type.unwrap_or_default(), &mut lower).ok_or(Rejection::UnsupportedMediaType)?;

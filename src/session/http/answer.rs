@@ -4,12 +4,13 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::io::Write as _;
 
 use super::exchange::{Fate, Item, Manner, Taken};
 use crate::event::{Field, Outcome};
 use crate::handoff::Cause;
 use crate::pipeline::events::{self, EventFault, EventId, Route};
-use crate::wire::http1::Response;
+use crate::wire::http1::{Response, decimal};
 
 const JSON: &str = "application/json";
 const PROBLEM: &str = "application/problem+json";
@@ -83,6 +84,15 @@ pub(super) fn respond(
     Response { status, content_type, headers, body, keep_alive, head_only, http10 }.write(out);
 }
 
+/// The same for JSON whose text comes in parts: most answers, and none of them has to be put together first.
+fn respond_in_parts(status: u16, headers: &[(&str, &str)], body: &[&str], manner: Manner, out: &mut Vec<u8>) {
+    let Manner { keep_alive, head_only, http10, .. } = manner;
+    let head = Response { status, content_type: JSON, headers, body: b"", keep_alive, head_only, http10 };
+    if head.write_head(body.iter().map(|part| part.len()).sum(), out) {
+        body.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+    }
+}
+
 /// Appends the answer to a request whose events have all come to an end that its sender is to hear of. `more`: headers
 /// beside the usual ones.
 pub(super) fn taken(taken: &Taken, retry_after: u32, more: &[(&str, &str)], out: &mut Vec<u8>) {
@@ -100,37 +110,27 @@ fn single(
     more: &[(&str, &str)],
     out: &mut Vec<u8>,
 ) {
-    let id = item.event_id.as_ref();
     let (status, word) = match item.fate {
         Fate::Queued | Fate::Open => (202, "accepted"),
         Fate::Ended { outcome: Outcome::Stored, .. } => (200, "stored"),
         fate => {
-            let problem = Problem { event_id: id, ..problem_of(fate) };
+            let problem = Problem { event_id: item.event_id.as_ref(), ..problem_of(fate) };
             return problem.write(manner, retry_after, more, out);
         }
     };
-    let id = id.map_or("", EventId::as_str);
-    let mut body = String::with_capacity(128);
-    match route {
-        // S4's body is read by its clients: success means delivered.
-        Route::PlayerEvents => {
-            let word = if status == 200 { "success" } else { word };
-            [r#"{"status":""#, word, r#"","event_id":"#].into_iter().for_each(|part| body.push_str(part));
-            quote(id, &mut body);
-            body.push('}');
-        }
-        Route::Events => {
-            body.push_str(r#"{"id":"#);
-            quote(id, &mut body);
-            [r#","status":""#, word, r#"","event_id":"#].into_iter().for_each(|part| body.push_str(part));
-            quote(id, &mut body);
-            body.push_str("}\n");
-        }
-    }
+    let id = item.event_id.as_ref().map_or("", EventId::as_str);
+    let is_plain = item.event_id.as_ref().is_some_and(EventId::is_plain);
+    let text = if is_plain { Cow::Borrowed(id) } else { Cow::Owned(Escaped(id).to_string()) };
+    // S4's body is read by its clients: success means delivered.
+    let s4_word = if status == 200 { "success" } else { word };
+    let body: &[&str] = match route {
+        Route::PlayerEvents => &[r#"{"status":""#, s4_word, r#"","event_id":""#, &text, r#""}"#],
+        Route::Events => &[r#"{"id":""#, &text, r#"","status":""#, word, r#"","event_id":""#, &text, "\"}\n"],
+    };
     let request_id = [("X-Request-Id", id)];
-    let is_plain = is_all(id, |byte| (0x21..0x7f).contains(&byte));
-    let headers = if is_plain && !id.is_empty() { &request_id[..] } else { &[] };
-    respond(status, JSON, &with(headers, more), body.as_bytes(), manner, out);
+    let is_visible = is_plain || id.bytes().all(|byte| byte.is_ascii_graphic());
+    let headers = if is_visible && !id.is_empty() { &request_id[..] } else { &[] };
+    respond_in_parts(status, &with(headers, more), body, manner, out);
 }
 
 /// Two lists of headers as one; nearly always the second is empty.
@@ -139,12 +139,12 @@ fn with<'h>(headers: &'h [(&'h str, &'h str)], more: &[(&'h str, &'h str)]) -> C
 }
 
 fn batch(taken: &Taken, retry_after: u32, more: &[(&str, &str)], out: &mut Vec<u8>) {
-    let mut body = String::with_capacity(taken.reserved);
+    let mut body = Vec::with_capacity(taken.reserved);
     let (mut accepted, mut lowest, mut highest, mut is_overload) = (0, u16::MAX, 0, false);
-    body.push_str(r#"{"items":["#);
+    body.extend_from_slice(br#"{"items":["#);
     for (index, item) in taken.items.iter().enumerate() {
         if index > 0 {
-            body.push(',');
+            body.push(b',');
         }
         let problem = match item.fate {
             Fate::Queued | Fate::Open | Fate::Ended { outcome: Outcome::Stored, .. } => None,
@@ -157,13 +157,17 @@ fn batch(taken: &Taken, retry_after: u32, more: &[(&str, &str)], out: &mut Vec<u
         };
         (lowest, highest) = (lowest.min(status), highest.max(status));
         is_overload |= status == 503;
-        let _ = write!(body, r#"{{"index":{index},"status":{status}"#);
+        body.extend_from_slice(br#"{"index":"#);
+        decimal(&mut body, index);
+        body.extend_from_slice(br#","status":"#);
+        decimal(&mut body, usize::from(status));
         if let Some(id) = &item.event_id {
-            body.push_str(r#","event_id":"#);
-            quote(id.as_str(), &mut body);
+            body.extend_from_slice(br#","event_id":"#);
+            quote(id, &mut body);
         }
         match problem {
             None => accepted += 1,
+            // Writing to a Vec cannot fail.
             Some(problem) => {
                 let _ = write!(body, r#","code":"{}","detail":{}"#, problem.code, Quoted(problem.detail));
                 if let Some(outcome) = problem.outcome {
@@ -174,7 +178,7 @@ fn batch(taken: &Taken, retry_after: u32, more: &[(&str, &str)], out: &mut Vec<u
                 }
             }
         }
-        body.push('}');
+        body.push(b'}');
     }
     let refused = taken.items.len() - accepted;
     let _ = writeln!(body, r#"],"accepted":{accepted},"refused":{refused}}}"#);
@@ -186,7 +190,7 @@ fn batch(taken: &Taken, retry_after: u32, more: &[(&str, &str)], out: &mut Vec<u
     let seconds = retry_after.to_string();
     let wait = [("Retry-After", seconds.as_str())];
     let headers = if is_overload { &wait[..] } else { &[] };
-    respond(status, JSON, &with(headers, more), body.as_bytes(), taken.manner, out);
+    respond(status, JSON, &with(headers, more), &body, taken.manner, out);
 }
 
 /// What to say of an event that is not stored, or not known to be.
@@ -234,19 +238,13 @@ fn unknown(code: &'static str, detail: &'static str) -> Problem<'static> {
     Problem { outcome: Some("unknown"), retryable: true, ..Problem::of(504, code, detail) }
 }
 
-/// Appends a text as a JSON string: most have nothing to escape.
-fn quote(text: &str, out: &mut String) {
-    if !is_all(text, |byte| !must_be_escaped(byte)) {
-        let _ = write!(out, "{}", Quoted(text)); // writing to a String cannot fail
+/// Appends an id as a JSON string: most have nothing to escape.
+fn quote(id: &EventId, out: &mut Vec<u8>) {
+    if id.is_plain() {
+        [&b"\""[..], id.as_bytes(), b"\""].into_iter().for_each(|part| out.extend_from_slice(part));
     } else {
-        [r#"""#, text, r#"""#].into_iter().for_each(|part| out.push_str(part));
+        let _ = write!(out, "{}", Quoted(id.as_str())); // writing to a Vec cannot fail
     }
-}
-
-/// Whether it holds for every byte; looks at all of them, many at a time, as the answer is nearly always yes.
-#[inline]
-fn is_all(text: &str, holds: impl Fn(u8) -> bool) -> bool {
-    text.bytes().fold(true, |all, byte| all & holds(byte))
 }
 
 #[inline]
@@ -259,7 +257,15 @@ struct Quoted<'a>(&'a str);
 
 impl std::fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_char('"')?;
+        write!(f, "\"{}\"", Escaped(self.0))
+    }
+}
+
+/// The same without its quotes.
+struct Escaped<'a>(&'a str);
+
+impl std::fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut rest = self.0;
         while let Some(at) = rest.bytes().position(must_be_escaped) {
             f.write_str(&rest[..at])?;
@@ -269,7 +275,6 @@ impl std::fmt::Display for Quoted<'_> {
             }
             rest = &rest[at + 1..];
         }
-        f.write_str(rest)?;
-        f.write_char('"')
+        f.write_str(rest)
     }
 }

@@ -15,6 +15,9 @@ impl HttpSession {
         address: (u32, u16),
         intake: &mut Intake<'_>,
     ) -> (usize, bool) {
+        if input.is_empty() {
+            return (0, false); // behind each request that ends a read
+        }
         let mut slots = HeaderSlots::new();
         let (head, length) = match http1::parse_head(input, &LIMITS, &mut slots) {
             Ok(Parsed::Complete(head, length)) => (head, length),
@@ -23,7 +26,7 @@ impl HttpSession {
                     self.since_us = intake.now.us;
                     self.refuse_and_close(Fault::Malformed("the connection ended inside a request head"));
                 }
-                if self.head_since_us == 0 && !input.is_empty() {
+                if self.head_since_us == 0 {
                     self.head_since_us = intake.now.us;
                 }
                 return (if eof { input.len() } else { 0 }, false);

@@ -117,9 +117,50 @@ pub(super) fn read(
     }
 }
 
+/// The first line of each header that a request for events is read by, found in one pass: a look-up each is what a
+/// small request would notice.
+#[derive(Default)]
+struct Lines<'h> {
+    prefer: Option<&'h [u8]>,
+    content_type: Option<&'h [u8]>,
+    has_coding: bool,
+    has_specversion: bool,
+    idempotency_key: Option<&'h [u8]>,
+    traceparent: Option<&'h [u8]>,
+    tracestate: Option<&'h [u8]>,
+}
+
+impl<'h> Lines<'h> {
+    fn of(head: &Head<'h>) -> Self {
+        let mut lines = Self::default();
+        for (name, value) in head.headers() {
+            let is = |known: &str| name.eq_ignore_ascii_case(known);
+            let place = match name.len() {
+                6 if is("prefer") => &mut lines.prefer,
+                10 if is("tracestate") => &mut lines.tracestate,
+                11 if is("traceparent") => &mut lines.traceparent,
+                12 if is("content-type") => &mut lines.content_type,
+                15 if is("idempotency-key") => &mut lines.idempotency_key,
+                14 if is("ce-specversion") => {
+                    lines.has_specversion = true;
+                    continue;
+                }
+                16 if is("content-encoding") => {
+                    lines.has_coding = true;
+                    continue;
+                }
+                _ => continue,
+            };
+            place.get_or_insert(value);
+        }
+        lines
+    }
+}
+
 fn post(head: &Head<'_>, route: Route, options: &RouteOptions) -> Result<Post, Refusal> {
+    let lines = Lines::of(head);
     let (mut ack, mut timeout_us) = (options.ack, options.timeout.as_micros() as u64);
-    if let Some(prefer) = head.header("prefer").and_then(|value| std::str::from_utf8(value).ok()) {
+    if let Some(prefer) = lines.prefer.and_then(|value| std::str::from_utf8(value).ok()) {
         // RFC 7240: preferences that mean nothing here are passed over.
         for preference in prefer.split([',', ';']) {
             if let Some((name, value)) = preference.split_once('=')
@@ -137,12 +178,10 @@ fn post(head: &Head<'_>, route: Route, options: &RouteOptions) -> Result<Post, R
             timeout_us = timeout_us.min(timeout_of(&value)?);
         }
     }
-    let own = |name| head.header(name).map(Box::<[u8]>::from);
-    let kind =
-        events::body_kind(route, head.header("content-type"), head.header("ce-specversion").is_some())?;
+    let own = |value: Option<&[u8]>| value.map(Box::<[u8]>::from);
+    let kind = events::body_kind(route, lines.content_type, lines.has_specversion)?;
     let is_binary = kind == BodyKind::CloudBinary;
-    let idempotency_key = own("idempotency-key");
-    if let Some(key) = &idempotency_key {
+    if let Some(key) = lines.idempotency_key {
         IdempotencyKey::new(key)?;
     }
     Ok(Post {
@@ -152,11 +191,11 @@ fn post(head: &Head<'_>, route: Route, options: &RouteOptions) -> Result<Post, R
         ack,
         timeout_us,
         kind,
-        coding: Coding::of(head)?,
-        idempotency_key,
-        traceparent: own("traceparent"),
-        tracestate: own("tracestate"),
-        content_type: own("content-type").filter(|_| is_binary),
+        coding: if lines.has_coding { Coding::of(head)? } else { Coding::Identity },
+        idempotency_key: own(lines.idempotency_key),
+        traceparent: own(lines.traceparent),
+        tracestate: own(lines.tracestate),
+        content_type: own(lines.content_type.filter(|_| is_binary)),
         attributes: if is_binary { attributes(head) } else { Vec::new() },
     })
 }

@@ -110,9 +110,7 @@ pub fn parse_head<'h, 'i: 'h>(
     // httparse takes a bare LF for the end of a line. What stands before the first one decides. A CR it takes only
     // before an LF, so that counting both shows whether a whole head has a bare one; that is the quicker way.
     let bare_lf = match found {
-        Ok(Status::Complete(bytes)) if count(b'\r', &within[..bytes]) == count(b'\n', &within[..bytes]) => {
-            None
-        }
+        Ok(Status::Complete(bytes)) if has_as_many_cr_as_lf(&within[..bytes]) => None,
         _ => bare_lf(within),
     };
     if let Some(at) = bare_lf {
@@ -134,8 +132,14 @@ pub fn parse_head<'h, 'i: 'h>(
     }
 }
 
-fn count(byte: u8, bytes: &[u8]) -> usize {
-    memchr_iter(byte, bytes).count()
+/// One pass over both, a block at a time so that the difference fits into a byte: that is what is made of many bytes
+/// at once.
+fn has_as_many_cr_as_lf(bytes: &[u8]) -> bool {
+    let difference = |block: &[u8]| {
+        let count = |sum: i8, byte: &u8| sum + i8::from(*byte == b'\r') - i8::from(*byte == b'\n');
+        i64::from(block.iter().fold(0, count))
+    };
+    bytes.chunks(i8::MAX as usize).map(difference).sum::<i64>() == 0
 }
 
 /// Place of the first LF without a CR before it.

@@ -30,7 +30,7 @@ pub use fields::Framing;
 pub use head::{HEADERS_MAX, Head, HeaderSlots, Limits, Method, Parsed, parse_head};
 pub use query::{PARAM_BYTES_MAX, query_param};
 pub use reply::{Reply, parse_reply};
-pub use response::{CONTINUE, Response, reason, status};
+pub use response::{CONTINUE, Response, decimal, reason, status};
 
 /// Appends `bytes`. The capacity grows by doubling, but never beyond `most` on account of it.
 fn append(out: &mut Vec<u8>, bytes: &[u8], most: usize) {

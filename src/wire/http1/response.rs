@@ -27,21 +27,33 @@ pub struct Response<'b> {
 impl Response<'_> {
     /// Appends the response.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let Self { status, content_type, body, .. } = *self;
+        out.reserve(HEAD_BYTES + self.body.len());
+        if self.write_head(self.body.len(), out) {
+            out.extend_from_slice(self.body);
+        }
+    }
+
+    /// Appends the response without its body, which has `length` bytes and is the caller's to append in place of
+    /// [`Response::body`], where the answer is `true`.
+    pub fn write_head(&self, length: usize, out: &mut Vec<u8>) -> bool {
+        let Self { status, content_type, .. } = *self;
         // 1xx, 204 and 304 end with the header and may not give a length (RFC 9112 6.3, RFC 9110 8.6).
         let has_content = !matches!(status, 100..=199 | 204 | 304);
-        out.reserve(HEAD_BYTES + body.len());
-        out.extend_from_slice(b"HTTP/1.1 ");
-        number(out, usize::from(status));
-        for part in [" ", reason(status), "\r\n"] {
-            out.extend_from_slice(part.as_bytes());
+        out.reserve(HEAD_BYTES);
+        match status_line(status) {
+            "" => {
+                out.extend_from_slice(b"HTTP/1.1 ");
+                decimal(out, usize::from(status));
+                out.extend_from_slice(b" \r\n");
+            }
+            line => out.extend_from_slice(line.as_bytes()),
         }
         if has_content {
             if !content_type.is_empty() {
                 field(out, "Content-Type", content_type);
             }
             out.extend_from_slice(b"Content-Length: ");
-            number(out, body.len());
+            decimal(out, length);
             out.extend_from_slice(b"\r\n");
         }
         match (self.keep_alive, self.http10) {
@@ -53,9 +65,7 @@ impl Response<'_> {
             field(out, name, value);
         }
         out.extend_from_slice(b"\r\n");
-        if has_content && !self.head_only {
-            out.extend_from_slice(body);
-        }
+        has_content && !self.head_only
     }
 }
 
@@ -63,17 +73,19 @@ fn field(out: &mut Vec<u8>, name: &str, value: &str) {
     for part in [name, ": ", value] {
         out.extend_from_slice(part.as_bytes());
     }
-    let written = out.len() - value.len();
-    for byte in &mut out[written..] {
-        if matches!(*byte, b'\r' | b'\n' | 0) {
-            *byte = b' ';
+    if memchr::memchr3(b'\r', b'\n', 0, value.as_bytes()).is_some() {
+        let written = out.len() - value.len();
+        for byte in &mut out[written..] {
+            if matches!(*byte, b'\r' | b'\n' | 0) {
+                *byte = b' ';
+            }
         }
     }
     out.extend_from_slice(b"\r\n");
 }
 
-/// In decimal, without the detour over `fmt`, which a short answer would notice.
-fn number(out: &mut Vec<u8>, mut value: usize) {
+/// Appends a number in decimal, without the detour over `fmt`, which a short answer would notice.
+pub fn decimal(out: &mut Vec<u8>, mut value: usize) {
     let mut digits = [0; 20];
     let mut at = digits.len();
     loop {
@@ -93,36 +105,52 @@ pub fn status(response: &[u8]) -> Option<u16> {
     Some(digits.iter().fold(0, |status, digit| status * 10 + u16::from(digit.wrapping_sub(b'0'))))
 }
 
-/// Reason phrase of the statuses used here; others get none, which is valid (RFC 9112 4).
-pub fn reason(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        202 => "Accepted",
-        204 => "No Content",
-        207 => "Multi-Status",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        406 => "Not Acceptable",
-        408 => "Request Timeout",
-        409 => "Conflict",
-        411 => "Length Required",
-        413 => "Content Too Large",
-        414 => "URI Too Long",
-        415 => "Unsupported Media Type",
-        417 => "Expectation Failed",
-        422 => "Unprocessable Content",
-        429 => "Too Many Requests",
-        431 => "Request Header Fields Too Large",
-        500 => "Internal Server Error",
-        501 => "Not Implemented",
-        503 => "Service Unavailable",
-        504 => "Gateway Timeout",
-        505 => "HTTP Version Not Supported",
-        _ => "",
-    }
+macro_rules! statuses {
+    ($($status:literal $reason:literal,)*) => {
+        /// Reason phrase of the statuses used here; others get none, which is valid (RFC 9112 4).
+        pub fn reason(status: u16) -> &'static str {
+            match status {
+                $($status => $reason,)*
+                _ => "",
+            }
+        }
+
+        /// The whole line of a status that has a phrase; empty for others.
+        fn status_line(status: u16) -> &'static str {
+            match status {
+                $($status => concat!("HTTP/1.1 ", $status, " ", $reason, "\r\n"),)*
+                _ => "",
+            }
+        }
+    };
+}
+
+statuses! {
+    200 "OK",
+    202 "Accepted",
+    204 "No Content",
+    207 "Multi-Status",
+    400 "Bad Request",
+    401 "Unauthorized",
+    403 "Forbidden",
+    404 "Not Found",
+    405 "Method Not Allowed",
+    406 "Not Acceptable",
+    408 "Request Timeout",
+    409 "Conflict",
+    411 "Length Required",
+    413 "Content Too Large",
+    414 "URI Too Long",
+    415 "Unsupported Media Type",
+    417 "Expectation Failed",
+    422 "Unprocessable Content",
+    429 "Too Many Requests",
+    431 "Request Header Fields Too Large",
+    500 "Internal Server Error",
+    501 "Not Implemented",
+    503 "Service Unavailable",
+    504 "Gateway Timeout",
+    505 "HTTP Version Not Supported",
 }
 
 #[cfg(test)]
