@@ -413,10 +413,17 @@ fn refusals_are_answered_as_described() {
             ("RATE_LIMIT_BURST", "1"),
             ("RATE_LIMIT_RPS", "1"),
             ("METRICS_ENABLED", "false"),
+            ("HTTP_CORS_ORIGINS", "http://a.example"),
         ],
     );
     let _ = ask(&limited, &post(&[], "{"));
     refused(&document, &ask(&limited, &post(&[], "{}")), 429, "rate_limited");
+    let question = request("OPTIONS", "/events", &["Origin: http://a.example"], b"");
+    let (operation, answer) = (&document.0["paths"]["/events"]["options"], ask(&limited, &question));
+    let described = hold(&document, &operation["responses"], &answer, true)["headers"].as_object().unwrap();
+    for name in described.keys() {
+        assert!(answer.header(&name.to_ascii_lowercase()).is_some(), "no {name}: {answer:?}");
+    }
     let page = &document.0["paths"]["/metrics"]["get"]["responses"];
     let answer = ask(&limited, &request("GET", "/metrics", &[], b""));
     assert_eq!(example(hold(&document, page, &answer, true), "not_found"), Some(&answer.json()));
