@@ -43,7 +43,18 @@ fn topics(broker: &mut Broker, letters: bool) {
 /// Sends [`EVENT`] to the second route, whose records have keys and headers, and is told 202.
 #[track_caller]
 fn send(sluice: &Sluice) {
-    let (status, body) = sluice.post("/api/v1/events?ack=queued", EVENT);
+    send_as(sluice, ID);
+}
+
+/// The same event as another one: with the same id it would be a retry.
+#[track_caller]
+fn send_other(sluice: &Sluice, number: usize) {
+    send_as(sluice, &format!("{}{number:04}", &ID[..32]));
+}
+
+#[track_caller]
+fn send_as(sluice: &Sluice, id: &str) {
+    let (status, body) = sluice.post("/api/v1/events?ack=queued", &EVENT.replace(ID, id));
     assert_eq!(status, 202, "{body}");
 }
 
@@ -79,7 +90,7 @@ fn a_refused_event_goes_to_the_topic_of_dead_letters() {
         let mut broker = cluster(1);
         topics(&mut broker, true);
         let sluice = serving(&broker, &[]);
-        send(&sluice);
+        send_other(&sluice, 0);
         await_outcome(&sluice, "stored", 1);
         broker.command(&format!("refuse produce {code} 1"));
         send(&sluice);
@@ -91,7 +102,8 @@ fn a_refused_event_goes_to_the_topic_of_dead_letters() {
         let [letter] = &letters[..] else { panic!("{letters:?}") };
         assert_eq!(letter.key, stored.key);
         assert!(String::from_utf8_lossy(&letter.value).contains(ID));
-        let (own, added) = (headers(&stored), headers(letter));
+        let (mut own, added) = (headers(&stored), headers(letter));
+        own.iter_mut().filter(|(name, _)| *name == "event_id").for_each(|(_, id)| *id = ID);
         assert!(added.starts_with(&own) && !own.is_empty(), "{added:?}");
         let of = |name| added.iter().find(|(known, _)| *known == name).unwrap().1;
         let said = ["dlq.code", "dlq.stage", "dlq.source_topic", "dlq.attempts"].map(of);
@@ -190,7 +202,7 @@ fn what_fits_nowhere_is_named() {
         let line = sluice.await_log("event.lost");
         let fields = [ID, "key=\"", "topic=player.events.raw", "code=MSG_SIZE_TOO_LARGE"];
         assert!(fields.iter().all(|field| line.contains(field)), "{line}");
-        send(&sluice);
+        send_other(&sluice, 0);
         await_outcome(&sluice, "stored", 1);
         assert_ended(&stop(sluice), 1, [1, 0, 1, 0, 1]);
     }
@@ -227,8 +239,8 @@ fn an_event_that_expires_goes_to_the_topic_of_dead_letters() {
         broker.command(&format!("leader player.events.raw {partition} none"));
     }
     eventually(PATIENCE, "the leaders are gone", || sluice.metric("gateway_kafka_lanes_held") == 2.0);
-    for _ in 0..5 {
-        send(&sluice);
+    for number in 0..5 {
+        send_other(&sluice, number);
     }
     await_outcome(&sluice, "dead_lettered", 5);
     assert_ended(&stop(sluice), 0, [0, 0, 0, 5, 0]);

@@ -359,7 +359,11 @@ impl Letters {
                 Outcome::NotStored
             }
         };
-        accounts.note(failed.token, failed.accounted_bytes, outcome, Cause::DeadlinePassed);
+        // A retry with the same key may wait, and is told why the event itself failed.
+        let code = headers::iter(failed.headers).find(|(name, _)| *name == "dlq.code").map(|(_, code)| code);
+        let cause = Cause::ALL.iter().find(|cause| Some(cause.code().as_bytes()) == code).copied();
+        let cause = cause.unwrap_or(Cause::DeadlinePassed);
+        accounts.note(failed.token, failed.accounted_bytes, outcome, cause);
     }
 
     fn lose_job(&self, accounts: &mut Accounts, job: &Job) {

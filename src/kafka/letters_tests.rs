@@ -7,7 +7,7 @@ use super::super::lanes::Layout;
 use super::super::options::Topics;
 use super::*;
 use crate::handoff::{
-    Address, Batch, Bell, BufferOptions, Clock, KEYED_SLOT, KEYED_TAKEN_SLOT, Shared, crossing,
+    Address, Batch, Bell, BufferOptions, Clock, KEYED_SLOT, KEYED_TAKEN_SLOT, Report, Shared, crossing,
 };
 
 const SOURCE: TopicId = TopicId(1);
@@ -17,8 +17,7 @@ struct Bench {
     accounts: Accounts,
     lanes: Lanes,
     wakes: mpsc::Receiver<()>,
-    /// Keeps the crossing whole.
-    _poll: crate::handoff::PollEnd,
+    poll: crate::handoff::PollEnd,
 }
 
 impl Bench {
@@ -38,7 +37,7 @@ impl Bench {
         accounts.letters = Letters::new(&options, 100, move || woken.send(()).unwrap_or(()));
         let mut lanes = Lanes::new(4, 100, 60_000_000);
         lanes.apply(&layout(&[1]));
-        Self { shared, accounts, lanes, wakes, _poll: poll }
+        Self { shared, accounts, lanes, wakes, poll }
     }
 
     fn fail(&mut self, topic: TopicId, token: Token, outcome: Outcome) -> bool {
@@ -97,6 +96,19 @@ fn only_what_nobody_waits_for_and_is_certainly_not_stored() {
     assert!(!bench.fail(SOURCE, keyed(KEYED_SLOT), Outcome::NotStored));
     assert!(bench.fail(SOURCE, keyed(KEYED_TAKEN_SLOT), Outcome::NotStored));
     assert_eq!(bench.numbers(), [3, 0, 3, 1]);
+}
+
+/// Nobody takes the letter: a retry that waits under the same key is told why its event failed.
+#[test]
+fn a_lost_letter_says_why_its_record_failed() {
+    let mut bench = Bench::new(false, None);
+    let to = Address { slot: KEYED_TAKEN_SLOT, generation: 1, sequence: 1 };
+    assert!(bench.fail(SOURCE, Token::peer(to), Outcome::Rejected));
+    bench.post(false, 1);
+    bench.accounts.end.publish();
+    let Some(Report::Receipts(receipts)) = bench.poll.next_report() else { panic!("a receipt") };
+    let told: Vec<_> = receipts.iter().map(|receipt| (receipt.outcome, receipt.cause)).collect();
+    assert_eq!(told, [(Outcome::NotStored, Cause::TooLarge)]);
 }
 
 /// The letter waits in the lanes of its topic with the record's own bytes and six headers, and ends there.
