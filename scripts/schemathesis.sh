@@ -3,12 +3,13 @@
 #
 # Examples, coverage, fuzzing and stateful phases, all checks; scripts/schemathesis/schemathesis.toml says how, and
 # hooks.py beside it what a schema cannot say. The seed is fixed and printed: SEED=N for another, EXAMPLES=N for more
-# than 30 of each operation. Schemathesis comes from PyPI into .cache/python. Loopback only; two minutes at most.
+# than 30 of each operation. Schemathesis comes from PyPI into .cache/python. Loopback only; 20 s of a processor, and four
+# minutes at most (TIME_LIMIT).
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 . "$(dirname "${BASH_SOURCE[0]}")/trial.sh"
 
-SEED=${SEED:-1} EXAMPLES=${EXAMPLES:-30} TIME_LIMIT=${TIME_LIMIT:-120}
+SEED=${SEED:-1} EXAMPLES=${EXAMPLES:-30} TIME_LIMIT=${TIME_LIMIT:-240}
 
 python_env
 if [[ ${1:-} == --fetch ]]; then exit; fi
