@@ -23,6 +23,8 @@ struct Sums {
     /// Good messages over TCP that were told `- retry`.
     retried: BTreeSet<usize>,
     tolds: Vec<web::told::Told>,
+    /// Until when the senders of requests with events wait at least.
+    deadlines: BTreeMap<usize, u64>,
 }
 
 /// Panics if the run does not hold what was promised; answers over HTTP by status.
@@ -88,7 +90,7 @@ fn check_lost(world: &World, truth: &Truth, sums: &Sums) {
         truth.goods[id].own.reported == Some(Outcome::Rejected) && !is_letter
     };
     let tcp = goods.filter(|(id, _)| is_untold(*id) && !is_rejected(*id)).count() as u64;
-    let (least, most) = web::verdict::lost(&sums.tolds, truth);
+    let (least, most) = web::verdict::lost(&sums.tolds, &sums.deadlines, truth);
     assert!(account.lost >= tcp + least, "lost at least {tcp} + {least}: {account:?}");
     // A message over TCP that waited for its lane to the end has no record; each connection has one at most.
     let parked = world.peers.iter().filter(|peer| !peer.is_http()).count() as u64;
@@ -153,6 +155,7 @@ fn check_http(
         assert!(read.is_complete(script), "connection {index}: {} answers", read.answers.len());
         assert!(read.is_whole(), "connection {index}: an answer is cut");
     }
+    sums.deadlines.extend(web::verdict::deadlines(peer, script, truth));
     sums.tolds.push(told);
 }
 

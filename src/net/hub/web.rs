@@ -205,15 +205,17 @@ impl<S: Stream> Hub<S> {
         let Some(settled) = window.settle(receipt.to, receipt.outcome, receipt.cause, now.us) else { return };
         self.end.shared.latency.record_n(settled.latency_us, 1);
         let Some(ended) = settled.ended else { return };
-        let mut is_first = true;
+        let (mut is_first, mut is_heard) = (true, false);
         for waiter in &ended.waiters {
             let Some(conn) = self.table.at(waiter.slot, waiter.generation) else { continue };
             let Some(session) = conn.http() else { continue };
-            session.share(&ended, is_first, now.us);
-            is_first = false;
+            is_first &= !session.share(&ended, is_first, now.us);
+            is_heard = true;
             self.dirty.push(waiter.slot);
         }
-        if is_first {
+        // One that waited no longer was told that nobody knows: that does for its own events, and not for those of a
+        // request that was told "taken".
+        if is_first && (ended.is_accepted || !is_heard) {
             self.end.shared.ledger.lose(ended.not_stored);
         }
     }

@@ -419,3 +419,25 @@ fn moments_that_mean_nothing_any_more_are_cleared_away() {
     assert!(count <= 1100, "{count}");
     assert!(world.hub.next_moment_us().is_some_and(|due_us| due_us <= 1 + 1_000 + 200_000));
 }
+
+/// A 202 is no small promise: what failed behind it is lost, unless a retry was told so; whoever waited no longer was not.
+#[test]
+fn what_fails_behind_a_202_is_lost_unless_a_retry_is_told() {
+    for (ack, outcome, first, lost) in [
+        ("queued", Outcome::NotStored, 202, 1),
+        ("delivered", Outcome::NotStored, 503, 0),
+        ("delivered", Outcome::Rejected, 422, 0),
+    ] {
+        let mut world = World::web();
+        let (one, two) = (world.connect_http([192, 0, 2, 1]), world.connect_http([192, 0, 2, 1]));
+        let answers = world.ask(&one, &keyed("k", ack, EVENT), 1);
+        let retry = keyed("k", "queued", EVENT).replace("POST /events", "POST /events?timeout=1s");
+        world.ask(&two, &retry, 1);
+        world.web_turn(2_000_000);
+        assert_eq!(statuses(&two.0.answers()), [504]);
+        world.end_all(outcome, Cause::InvalidRecord);
+        world.web_turn(2_000_001);
+        let answers = if answers.is_empty() { one.0.answers() } else { answers };
+        assert_eq!((statuses(&answers), world.lost()), (vec![first], lost), "{ack} {outcome:?}");
+    }
+}

@@ -94,6 +94,8 @@ pub struct Ended {
     pub waiters: Vec<Waiter>,
     /// Its events that are not stored.
     pub not_stored: u64,
+    /// Its sender was answered before: that they are taken.
+    pub is_accepted: bool,
 }
 
 /// How requests with a key were answered.
@@ -118,6 +120,7 @@ struct Entry {
     items: Vec<Item>,
     waiters: Vec<Waiter>,
     bytes: usize,
+    is_accepted: bool,
 }
 
 /// See the module's text.
@@ -201,7 +204,9 @@ impl Window {
         self.bytes += bytes;
         self.serial += 1;
         let (items, waiters, serial) = (Vec::new(), Vec::new(), self.serial);
-        let entry = Entry { name, body, serial, accepted_us: now_us, open: 0, items, waiters, bytes };
+        let is_accepted = false;
+        let entry =
+            Entry { name, body, serial, accepted_us: now_us, open: 0, items, waiters, bytes, is_accepted };
         let at = self.entries.insert(entry);
         self.names.insert(name, at);
         Some(Ticket(at))
@@ -236,6 +241,11 @@ impl Window {
         self.entries[ticket.0].waiters.push(waiter);
     }
 
+    /// The first request does not wait: it is told that its events are taken.
+    pub(super) fn accept(&mut self, ticket: Ticket) {
+        self.entries[ticket.0].is_accepted = true;
+    }
+
     /// One more waits for the outcome of a request in flight. False: there is no room.
     pub(super) fn join(&mut self, ticket: Ticket, waiter: Waiter) -> bool {
         // It holds a copy of the items while it waits.
@@ -267,19 +277,19 @@ impl Window {
     fn end(&mut self, at: usize, now_us: u64) -> Ended {
         let entry = &mut self.entries[at];
         let waiters = std::mem::take(&mut entry.waiters);
-        let serial = entry.serial;
+        let (serial, is_accepted) = (entry.serial, entry.is_accepted);
         let is_final = |fate| matches!(fate, Fate::Refused(_) | Fate::Ended { outcome: Outcome::Stored, .. });
         if !entry.items.iter().all(|item| is_final(item.fate)) {
             let items = self.remove(at);
             let is_lost = |item: &&Item| matches!(item.fate, Fate::Ended { outcome: Outcome::NotStored, .. });
             let not_stored = items.iter().filter(is_lost).count() as u64;
-            return Ended { serial, items, waiters, not_stored };
+            return Ended { serial, items, waiters, not_stored, is_accepted };
         }
         let bytes = ENTRY_BYTES + entry.items.len() * ITEM_BYTES;
         self.bytes -= std::mem::replace(&mut entry.bytes, bytes) - bytes;
         let items = if waiters.is_empty() { Vec::new() } else { entry.items.clone() };
         self.kept.push_back((now_us.saturating_add(self.window_us), at));
-        Ended { serial, items, waiters, not_stored: 0 }
+        Ended { serial, items, waiters, not_stored: 0, is_accepted }
     }
 
     /// Forgets what was stored longest ago until so many bytes fit.

@@ -96,18 +96,24 @@ impl HttpSession {
         if taken.waits && taken.serial.is_some() {
             window.wait(ticket, Waiter { slot: address.0, generation: address.1 });
         } else {
+            if taken.serial.is_some() {
+                window.accept(ticket);
+            }
             taken.queue();
         }
         self.push_taken(taken);
     }
 
-    /// The outcome that a request of this connection waited for. `is_first`: nobody else has been told.
-    pub fn share(&mut self, ended: &Ended, is_first: bool, now_us: u64) {
+    /// The outcome that a request of this connection waited for. `is_first`: nobody else has been told. Whether it still
+    /// waits, and is told.
+    pub fn share(&mut self, ended: &Ended, is_first: bool, now_us: u64) -> bool {
         let waits_for_it = |answer: &&mut Answer| match answer {
             Answer::Waiting(taken) => taken.open > 0 && taken.serial == Some(ended.serial),
             Answer::Ready(..) => false,
         };
-        if let Some(answer) = self.answers.iter_mut().find(waits_for_it) {
+        let found = self.answers.iter_mut().find(waits_for_it);
+        let is_told = found.is_some();
+        if let Some(answer) = found {
             let before = answer.bytes();
             if let Answer::Waiting(taken) = answer {
                 taken.items = told(&ended.items, taken.waits);
@@ -117,6 +123,7 @@ impl HttpSession {
             self.held = self.held + answer.bytes() - before;
         }
         self.ripen(now_us);
+        is_told
     }
 }
 

@@ -1,14 +1,14 @@
 //! What must hold of HTTP senders once a run is over.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sluice::event::Outcome;
 
-use super::post::{Post, What};
-use super::script::{Ask, Script};
+use super::post::{Ack, Post, What};
+use super::script::{Ask, Exchange, Script};
 use super::told::{Item, Since, Told};
 use crate::peer::Peer;
-use crate::truth::Truth;
+use crate::truth::{Good, Truth};
 
 /// What a sender's answers come to, as the gateway wrote them, read or not.
 pub fn told(peer: &Peer, script: &Script, may_drain: bool, truth: &Truth) -> Told {
@@ -40,15 +40,31 @@ pub fn check(peer: &Peer, script: &Script, told: &Told, truth: &Truth) {
     }
 }
 
+/// The moment at which so many bytes had been moved.
+fn since(moments: &[(usize, u64)], bytes: usize) -> u64 {
+    moments.iter().find(|(until, _)| *until >= bytes).map_or(u64::MAX, |(_, at_us)| *at_us)
+}
+
+/// Until when a request's sender waits at least.
+fn deadline_us(peer: &Peer, exchange: &Exchange, post: &Post) -> u64 {
+    since(&peer.sent_at, exchange.end).saturating_add(post.timeout_us)
+}
+
+/// The same of all requests with events, by number.
+pub fn deadlines(peer: &Peer, script: &Script, truth: &Truth) -> Vec<(usize, u64)> {
+    let posts = script.exchanges.iter().filter_map(|exchange| match exchange.ask {
+        Ask::Post(number) => Some((number, deadline_us(peer, exchange, &truth.posts[number]))),
+        Ask::Fixed(_) => None,
+    });
+    posts.collect()
+}
+
 /// From the end of a record to its sender's session at most, whatever the threads do.
 const SLACK_US: u64 = 1_000_000;
 
 /// "Its time is over, and nobody knows" (504, TIMEOUT): its end was not known in time, and the client library has it.
 /// `is_exact`: no thread was late, so that what waited on our side was taken out in time.
 pub fn check_timeouts(peer: &Peer, script: &Script, told: &Told, is_exact: bool, truth: &Truth) {
-    let since = |moments: &[(usize, u64)], bytes: usize| {
-        moments.iter().find(|(until, _)| *until >= bytes).map_or(u64::MAX, |(_, at_us)| *at_us)
-    };
     for (answer, exchange) in told.answers.iter().zip(&script.exchanges) {
         let Some(post) = answer.post.map(|number| &truth.posts[number]).filter(|post| post.key.is_none())
         else {
@@ -56,7 +72,7 @@ pub fn check_timeouts(peer: &Peer, script: &Script, told: &Told, is_exact: bool,
         };
         for (index, item) in answer.items.iter().enumerate().filter(|(_, item)| item.code == "TIMEOUT") {
             let Some(own) = post.good(index).map(|id| truth.goods[id].own) else { continue };
-            let deadline_us = since(&peer.sent_at, exchange.end) + post.timeout_us;
+            let deadline_us = deadline_us(peer, exchange, post);
             let is_known = own.ended_us.is_some_and(|ended_us| ended_us + SLACK_US < deadline_us);
             assert!(!is_known, "{item:?} of what had ended long before {deadline_us}: {own:?}");
             let answered_us = since(&peer.written_at, answer.end);
@@ -103,24 +119,25 @@ fn check_item(index: usize, item: &Item, post: &Post, truth: &Truth) {
 }
 
 /// Of what ended as not stored: how many the account must show as lost, and how many it may.
-pub fn lost(tolds: &[Told], truth: &Truth) -> (u64, u64) {
+pub fn lost(tolds: &[Told], deadlines: &BTreeMap<usize, u64>, truth: &Truth) -> (u64, u64) {
     let (mut named, mut unsure) = (BTreeSet::new(), BTreeSet::new());
     for answer in tolds.iter().flat_map(|told| &told.answers) {
         let Some(number) = answer.post else { continue };
         for (index, item) in answer.items.iter().enumerate() {
             match (item.status, &item.code[..]) {
                 (503, "overloaded") => {}
-                (503, _) => drop(named.insert((number, index))),
+                (503 | 413 | 422, _) => drop(named.insert((number, index))),
                 (504, _) => drop(unsure.insert((number, index))),
                 _ => {}
             }
         }
     }
+    let is_late = |good: &Good, number: usize| good.own.ended_us >= deadlines.get(&number).copied();
     let (mut least, mut most) = (0, 0);
     for good in truth.goods.iter().filter(|good| good.is_gone()) {
         let Some((number, index)) = good.post else { continue };
         let post = &truth.posts[number];
-        if post.is_followed() && good.own.reported == Some(Outcome::Rejected) {
+        if post.ack == Ack::Delivered && good.own.reported == Some(Outcome::Rejected) {
             // That is another outcome, whoever is told of it.
             continue;
         }
@@ -130,7 +147,14 @@ pub fn lost(tolds: &[Told], truth: &Truth) -> (u64, u64) {
         };
         match () {
             () if post.key.is_none() && named.contains(&(number, index)) => {}
-            () if unsure.contains(&(number, index)) || is_in(&named) || is_in(&unsure) => most += 1,
+            () if is_in(&named) => most += 1,
+            // That nobody knows does for its own sender, also where that answer found no way to it; it does not for one
+            // that was told "taken".
+            () if post.ack == Ack::Delivered
+                && (is_late(good, number) || unsure.contains(&(number, index)) || is_in(&unsure)) =>
+            {
+                most += 1;
+            }
             () => (least, most) = (least + 1, most + 1),
         }
     }
