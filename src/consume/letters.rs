@@ -8,7 +8,6 @@ use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, SystemTime};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use serde_json::value::RawValue;
 
 use super::batch::Record;
 use super::sink::Trouble;
@@ -167,12 +166,13 @@ fn envelope(value: Option<&[u8]>, poison: &Poison, service: &str, now: &str, roo
     )
 }
 
-/// Any bytes as JSON: what is JSON as it is, other text as a string, the rest as base64, nothing as null.
+/// Any bytes as JSON: what is JSON that every reader takes as it is, other text (half a surrogate pair in it, numbers
+/// beyond a double) as a string, the rest as base64, nothing as null.
 pub fn original(value: Option<&[u8]>, room: usize) -> String {
     let Some(bytes) = value else { return "null".into() };
     // An escape takes up to six bytes of JSON for one of text.
     match std::str::from_utf8(bytes) {
-        Ok(text) if text.len() <= room && serde_json::from_str::<&RawValue>(text).is_ok() => {
+        Ok(text) if text.len() <= room && serde_json::from_str::<serde_json::Value>(text).is_ok() => {
             text.trim_ascii().to_owned()
         }
         Ok(text) => {
@@ -201,6 +201,8 @@ mod tests {
             (Some(&b"{\"a\":1.50}"[..]), "{\"a\":1.50}"),
             (Some(b" [1]\n"), "[1]"),
             (Some(b"{\"a\":"), "\"{\\\"a\\\":\""),
+            (Some(br#""\ud800""#), r#""\"\\ud800\"""#),
+            (Some(b"1e999999"), "\"1e999999\""),
             (Some(b""), "\"\""),
             (Some(b"\xff\x00"), "\"/wA=\""),
         ] {

@@ -111,7 +111,9 @@ mod tests {
 
     fn row_of(value: Option<&[u8]>, named: &[(&str, &str)]) -> [Option<String>; 3] {
         let mut bytes = Vec::new();
-        named.iter().for_each(|(name, value)| drop(headers::push(&mut bytes, name, value.as_bytes())));
+        for (name, value) in named {
+            headers::push(&mut bytes, name, value.as_bytes());
+        }
         let record =
             Record { partition: 0, offset: 0, timestamp_ms: None, key: None, value, headers: &bytes };
         let [event, error, service, ..] = DeadLetters.read(&record).unwrap();

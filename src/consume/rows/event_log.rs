@@ -82,7 +82,8 @@ mod tests {
         let value = WHOLE.replace(r#""ingested_at":"2024-01-01T12:00:01Z","data":{"level":5}"#, r#""x":1"#);
         let row = EventLog.read(&record(Some(value.as_bytes()))).unwrap();
         assert_eq!((row[5].as_deref(), row[6].as_deref()), (Some("1970-01-01T00:00:00.000Z"), Some("{}")));
-        let row = EventLog.read(&record(Some(WHOLE.replace(r#"{"level":5}"#, "null").as_bytes()))).unwrap();
+        let value = WHOLE.replace(r#"{"level":5}"#, "null");
+        let row = EventLog.read(&record(Some(value.as_bytes()))).unwrap();
         assert_eq!(row[6].as_deref(), Some("null"));
     }
 
