@@ -67,7 +67,7 @@ impl Database {
                 let mut connection = connect(&self.url)?;
                 connection.batch_execute(&self.session()).map_err(|error| passing(&error))?;
                 schema::require(&mut connection)?;
-                log::info!(target: "consume", "database.connected");
+                log::info!(target: "consume", "database.connected schema={}", schema::VERSION);
                 connection
             }
         };

@@ -20,6 +20,9 @@ use super::sink::Trouble;
 const MIGRATIONS: &[(i32, &str, &str)] =
     &[(1, "tables", include_str!("schema/0001_tables.sql")), (2, "try", include_str!("schema/0002_try.sql"))];
 
+/// The version that this program knows and writes to.
+pub const VERSION: usize = MIGRATIONS.len();
+
 /// Nobody else's number: the bytes of "sluice\0m".
 const LOCK: i64 = 0x736c_7569_6365_006d;
 
