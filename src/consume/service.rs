@@ -116,6 +116,8 @@ fn topics(
     if let Some(topic) = &options.dead_letter_topic {
         kafka.topics.set(LETTERS, topic);
     }
+    // Those beside them are the gateway's to make.
+    kafka.creations.retain(|creation| kafka.topics.names().contains(&creation.name.as_str()));
     let wanted = kafka.topics.own().count();
     let (wake, woken) = mpsc::sync_channel(1);
     let gate = TopicGate::start(kafka, options.servers.clone(), move || {
