@@ -23,6 +23,7 @@ deps: ## fetch crates, what tests against real Kafka need (Java, jars or an imag
 	$(CARGO) fetch --locked
 	scripts/kafka.sh fetch
 	scripts/schemathesis.sh --fetch
+	scripts/postgres.sh fetch
 
 build: ## the release binary, target/release/sluice
 	$(CARGO) build --release
@@ -37,8 +38,9 @@ test-short: ## all tests that need nothing but cargo, gcc and make
 	$(CARGO) test --profile fast --no-fail-fast --lib --bins --examples $(addprefix --test ,$(short_tests))
 	$(CARGO) test --profile fast --doc
 
-test-int: ## the tests against real Apache Kafka, which scripts/kafka.sh gets and starts
+test-int: ## the tests against real Kafka and PostgreSQL, which scripts/kafka.sh and scripts/postgres.sh get and start
 	scripts/kafka.sh fetch
+	scripts/postgres.sh fetch
 	$(CARGO) test --profile fast --no-fail-fast $(addprefix --test ,$(real_tests))
 
 test-openapi: ## Schemathesis, which scripts/schemathesis.sh gets, against a running gateway and its /openapi.json

@@ -22,14 +22,11 @@ ours_only() { [[ $RUNTIME != given ]] || die "$BOOTSTRAP was given by the enviro
 
 node_dir() { echo "$DIR/node-$1"; }
 
-# A pid counts only while the process still names our folder: the kernel may have given the number away.
 node_alive() {
   local pid
   pid=$(cat "$(node_dir "$1")/pid" 2>/dev/null) || return 1
   pid_is_ours "$pid"
 }
-
-pid_is_ours() { { tr '\0' ' ' <"/proc/$1/cmdline"; } 2>/dev/null | grep -qF -- "$DIR"; }
 
 # --- configuration ---
 

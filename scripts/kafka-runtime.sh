@@ -9,25 +9,14 @@ JAVA_BIN=${JAVA_HOME:+$JAVA_HOME/bin/}java
 
 # Prints `container:ENGINE` or `jvm` and makes sure that it can run. KAFKA_RUNTIME=jvm passes over the engines.
 kafka_runtime_find() {
-  local engine engines=(docker podman)
-  [[ ${KAFKA_RUNTIME:-} != jvm ]] || engines=()
-  for engine in "${engines[@]}"; do
-    if engine_answers "$engine" && engine_image "$engine"; then
-      echo "container:$engine"
-      return
-    fi
-  done
+  local engine
+  if [[ ${KAFKA_RUNTIME:-} != jvm ]] && engine=$(engine_find "$KAFKA_IMAGE"); then
+    echo "container:$engine"
+    return
+  fi
   java_ready
   jars_ready
   echo jvm
-}
-
-engine_answers() { have "$1" && timeout 10 "$1" info >/dev/null 2>&1 && "$1" info 2>/dev/null | grep -q .; }
-
-engine_image() {
-  "$1" image inspect "$KAFKA_IMAGE" >/dev/null 2>&1 && return
-  say "$1: pulling $KAFKA_IMAGE"
-  timeout 600 "$1" pull -q "$KAFKA_IMAGE" >&2 || { say "$1 could not pull the image, going on without it"; return 1; }
 }
 
 java_major() { "$JAVA_BIN" -version 2>&1 | sed -nE 's/.*version "([0-9]+).*/\1/p' | head -n 1; }

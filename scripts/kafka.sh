@@ -6,10 +6,12 @@
 # KAFKA_LIFETIME seconds (1800) if nobody stops them. Any number of clusters may run side by side.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/service.sh"
 . "$(dirname "${BASH_SOURCE[0]}")/kafka-runtime.sh"
 . "$(dirname "${BASH_SOURCE[0]}")/kafka-nodes.sh"
 
-KAFKA_LIFETIME=${KAFKA_LIFETIME:-1800}
+# shellcheck disable=SC2034  # service.sh reads it
+SERVICE_LIFETIME=${KAFKA_LIFETIME:-1800}
 
 usage() {
   cat <<'TEXT'
@@ -53,8 +55,7 @@ parse_start() {
 }
 
 start() {
-  if [[ -z $DIR ]]; then DIR=$(mktemp -d "${TMPDIR:-/tmp}/sluice-kafka.XXXXXX") CHOSEN=yes; fi
-  mkdir -p "$DIR" && DIR=$(cd "$DIR" && pwd)
+  folder_make kafka
   PORTS=() BOOTSTRAP="" RUNTIME=given
   if [[ $OWN == no && -n ${KAFKA_BOOTSTRAP_SERVERS:-} && $KAFKA_BOOTSTRAP_SERVERS != embedded ]]; then
     BOOTSTRAP=$KAFKA_BOOTSTRAP_SERVERS
@@ -64,9 +65,7 @@ start() {
   if [[ -e $DIR/state ]]; then (state_read "$DIR" && none_alive) || die "a cluster is running in $DIR"; fi
   rm -f "$DIR/watchdog"
   RUNTIME=$(kafka_runtime_find) || exit 1
-  trap abandon EXIT
-  trap 'exit 130' INT
-  trap 'exit 143' TERM
+  begin
   local try
   for try in 1 2 3; do
     configure
@@ -76,71 +75,10 @@ start() {
     nodes_stop
     grep -qs -e BindException -e 'Address already in use' "$DIR"/node-*/log && ((try < 3)) || exit 1
   done
-  trap - EXIT INT TERM
+  begin_end
 }
 
-forget() { if [[ $CHOSEN == yes ]]; then rm -rf "$DIR"; else rm -f "$DIR/state" "$DIR/watchdog"; fi; }
-
-abandon() {
-  nodes_stop
-  watchdog_stop
-  forget
-}
-
-stop() {
-  state_read "$1"
-  if [[ $RUNTIME == given ]]; then forget; else abandon; fi
-}
-
-# Starts before the nodes do, so that there is never a node that nobody would end; it holds the port locks as well.
-watchdog_start() {
-  setsid bash "${BASH_SOURCE[0]}" watchdog "$DIR" "$OWNER" >/dev/null 2>&1 </dev/null &
-  echo $! >"$DIR/watchdog"
-  disown $!
-}
-
-watchdog_stop() {
-  local pid
-  pid=$(cat "$DIR/watchdog" 2>/dev/null || true)
-  if [[ -n $pid && $pid != "$$" ]] && pid_is_ours "$pid"; then kill -- "-$pid" 2>/dev/null || true; fi
-}
-
-# Ends a forgotten cluster: after its lifetime, or with the process that it was started for.
-watchdog() {
-  local owner=${2:-}
-  owner_gone() { [[ -n $owner ]] && ! kill -0 "$owner" 2>/dev/null; }
-  await "$KAFKA_LIFETIME" owner_gone || true
-  stop "$1"
-}
-
-# Runs COMMAND with a cluster. Signals go on to it; the cluster stops however it ends.
-run() {
-  parse_start "$@"
-  ((${#REST[@]})) || die "run [--nodes N] -- COMMAND..."
-  start
-  local code=0
-  child=
-  trap run_end EXIT
-  (
-    trap - INT QUIT EXIT
-    export KAFKA_BOOTSTRAP_SERVERS=$BOOTSTRAP KAFKA_DIR=$DIR
-    exec "${REST[@]}"
-  ) <&0 &
-  child=$!
-  # shellcheck disable=SC2064  # the child as it is now
-  for signal in TERM INT HUP; do trap "kill -$signal $child 2>/dev/null || true" "$signal"; done
-  # A wait that a trapped signal cut short says so with a code over 128 while the child still lives.
-  while :; do
-    wait "$child" && code=0 || code=$?
-    kill -0 "$child" 2>/dev/null || break
-  done
-  exit "$code"
-}
-
-run_end() {
-  if [[ -n $child ]] && kill -TERM "$child" 2>/dev/null; then wait "$child" || true; fi
-  stop "$DIR"
-}
+service_end() { nodes_stop; }
 
 live_nodes() {
   local n live=0

@@ -3,6 +3,8 @@
 pub mod admission;
 pub mod cli;
 pub mod config;
+#[cfg(feature = "consume")]
+pub mod consume;
 pub mod event;
 pub mod gateway;
 pub mod handoff;

@@ -12,7 +12,26 @@ pub(super) fn load() -> Result<Configuration, Refusal> {
     load_from(std::env::vars_os())
 }
 
+/// The same for a consumer.
+#[cfg(feature = "consume")]
+pub(super) fn load_consumer(kind: crate::consume::Kind) -> Result<config::ConsumerConfiguration, Refusal> {
+    read(std::env::vars_os(), |vars| config::load_consumer(vars, kind))
+}
+
+/// The same for the database alone.
+#[cfg(feature = "consume")]
+pub(super) fn load_database() -> Result<crate::consume::DatabaseOptions, Refusal> {
+    read(std::env::vars_os(), config::load_database)
+}
+
 fn load_from(vars: impl Iterator<Item = (OsString, OsString)>) -> Result<Configuration, Refusal> {
+    read(vars, config::load)
+}
+
+fn read<T>(
+    vars: impl Iterator<Item = (OsString, OsString)>,
+    load: impl FnOnce(Vec<(String, String)>) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
     let mut environment = Vec::new();
     let mut broken = Vec::new();
     for (name, value) in vars {
@@ -28,9 +47,9 @@ fn load_from(vars: impl Iterator<Item = (OsString, OsString)>) -> Result<Configu
             Err(_) => {}
         }
     }
-    match config::load(environment) {
+    match load(environment) {
         Ok(configuration) if broken.is_empty() => Ok(configuration),
-        Ok(configuration) => Err(Refusal { faults: broken, warnings: configuration.warnings }),
+        Ok(_) => Err(Refusal { faults: broken, warnings: Vec::new() }),
         Err(mut refusal) => {
             refusal.faults.extend(broken);
             Err(refusal)

@@ -6,12 +6,16 @@
 mod bench;
 mod broker;
 mod check_config;
+#[cfg(feature = "consume")]
+mod consume;
 #[cfg(feature = "http")]
 mod dead_letters;
 mod environment;
 mod log_writer;
 mod logfmt;
 pub mod logging;
+#[cfg(feature = "consume")]
+mod migrate;
 mod send;
 mod serve;
 mod stop;
@@ -64,6 +68,10 @@ enum Command {
     Bench(bench::Args),
     #[cfg(feature = "http")]
     DeadLetters(dead_letters::Args),
+    #[cfg(feature = "consume")]
+    Consume(consume::Args),
+    #[cfg(feature = "consume")]
+    Migrate(migrate::Args),
 }
 
 /// Why a command or an option does not work in a build for constrained hosts, which leaves its code out.
@@ -85,6 +93,10 @@ pub fn run() -> ExitCode {
         Some(Command::Bench(args)) => bench::run(args),
         #[cfg(feature = "http")]
         Some(Command::DeadLetters(args)) => dead_letters::run(args),
+        #[cfg(feature = "consume")]
+        Some(Command::Consume(args)) => consume::run(args),
+        #[cfg(feature = "consume")]
+        Some(Command::Migrate(args)) => migrate::run(args),
         None => {
             put(&mut std::io::stdout(), &Cli::command().render_help().to_string());
             ExitCode::from(exit::OK)

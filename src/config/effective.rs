@@ -2,6 +2,7 @@
 
 use crate::gateway::GatewayOptions;
 
+use super::fault::MASK;
 use super::parse::size_text;
 use super::passthrough::Property;
 use super::ready;
@@ -42,6 +43,9 @@ pub(super) fn list(values: &Values, properties: &[Property], options: &GatewayOp
             continue;
         }
         let (value, origin) = match values.origin(row.name) {
+            Some((under, _)) if row.kind == Kind::Secret => {
+                (MASK.to_owned(), Origin::Environment(under.to_owned()))
+            }
             Some((under, text)) => (text.to_owned(), Origin::Environment(under.to_owned())),
             None => match derived(row.name, values, options) {
                 Some(value) if value != row.default => (value, Origin::Derived),

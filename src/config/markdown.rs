@@ -25,8 +25,8 @@ naming the variable, the value and what would be right. A name that looks like o
 - **The way to Kafka** may be given in the words of S4's services: `KAFKA_SECURITY_PROTOCOL` (`PLAINTEXT`, `SSL`,
   `SASL_PLAINTEXT`, `SASL_SSL`) is `security.protocol`, `KAFKA_USERNAME` and `KAFKA_PASSWORD` (or `KAFKA_PASSWORD_FILE`)
   log in by SCRAM-SHA-512. TLS and SCRAM need the Cargo feature `tls`.
-- **Secrets** may stand in a file: `KAFKA_CONF_SASL_PASSWORD_FILE=/run/secrets/kafka` reads `sasl.password` from it.
-  Secrets are never printed.
+- **Secrets** may stand in a file: `KAFKA_CONF_SASL_PASSWORD_FILE=/run/secrets/kafka` reads `sasl.password` from it,
+  `DB_PASSWORD_FILE` and `DATABASE_URL_FILE` likewise. Secrets are never printed.
 ";
 
 const TAIL: &str = "
@@ -38,6 +38,8 @@ const TAIL: &str = "
 - `KAFKA_COMPRESSION` is one that was built in (Cargo features `gzip`, `zstd`), TLS and SCRAM need the feature `tls`.
 - `BUFFER_MAX_BYTES` and `TCP_PARTIAL_BYTES` hold at least the longest message, `TCP_RECV_BUFFER_BYTES` twice that.
 - The two listeners have different ports; `METRICS_PATH` is none of `/`, `/health`, `/ready`, `/state` and `/status.json`.
+- `sluice consume` needs `DATABASE_URL` or `DB_HOST`, `CONSUME_BATCH_MIN` is at most `CONSUME_BATCH_MAX`, and the topic
+  of dead letters is not the one that is read.
 - `MEMORY_LIMIT`, when set, is at least the worst-case sum that `sluice check-config` prints.
 ";
 
@@ -157,6 +159,8 @@ fn value(kind: Kind) -> String {
         Kind::BytesOrOff { min } => format!("size from {}, or `off`", size_text(min)),
         Kind::Output => "`stderr`, `stdout` or a file".into(),
         Kind::Name => "name".into(),
+        Kind::Text => "text".into(),
+        Kind::Secret => "secret".into(),
         Kind::Networks => "addresses and networks by comma".into(),
         Kind::Folder => "path, or `off`".into(),
         Kind::Creations => "`name[:partitions[:retention]]` by comma".into(),

@@ -8,6 +8,8 @@
 //!
 //! Called by `cli`; an embedding host may fill [`GatewayOptions`] itself and leave this room out.
 
+#[cfg(feature = "consume")]
+mod consumers;
 mod effective;
 mod fault;
 mod log_options;
@@ -25,6 +27,8 @@ mod values;
 
 use crate::gateway::GatewayOptions;
 
+#[cfg(feature = "consume")]
+pub use consumers::{ConsumerConfiguration, load_consumer, load_database};
 pub use effective::{Effective, Origin};
 pub use fault::{Fault, MASK, Refusal, Warning};
 pub use log_options::{LogFormat, LogOptions, LogOutput};
@@ -47,7 +51,8 @@ pub struct Configuration {
 /// Whether a variable may hold a secret.
 #[must_use]
 pub fn may_be_secret(name: &str) -> bool {
-    passthrough::is_one(name)
+    let row = table::find(name).or_else(|| table::secret_of_file(name));
+    row.is_some_and(|row| row.kind == table::Kind::Secret) || passthrough::is_one(name)
 }
 
 /// Reads a configuration from `environment`, as (name, value) in any order.
@@ -71,5 +76,5 @@ pub fn load(environment: impl IntoIterator<Item = (String, String)>) -> Result<C
 /// Whether a variable is one of the table's or a passed-through client property.
 #[must_use]
 pub fn is_ours(name: &str) -> bool {
-    table::find(name).is_some() || passthrough::is_one(name)
+    table::find(name).is_some() || table::secret_of_file(name).is_some() || passthrough::is_one(name)
 }

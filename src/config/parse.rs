@@ -51,6 +51,7 @@ fn read(kind: Kind, text: &str) -> Option<Value> {
         Kind::BytesOrOff { .. } if text.eq_ignore_ascii_case("off") => Some(Value::Bytes(None)),
         Kind::BytesOrOff { min } => size(text).filter(|n| *n >= min).map(|n| Value::Bytes(Some(n))),
         Kind::Name => (text.len() <= 100).then(|| Value::Text(text.into())),
+        Kind::Text | Kind::Secret => (!text.contains('\0')).then(|| Value::Text(text.into())),
         Kind::Networks => TrustedProxies::parse(text).ok().map(Value::Networks),
         Kind::Origins => origins(text).map(|_| Value::Text(text.into())),
         Kind::UrlPath => url_path(text).then(|| Value::Text(text.into())),
@@ -87,6 +88,7 @@ pub fn expected(kind: Kind) -> String {
             format!("bytes, bare or with KiB, MiB or GiB, at least {}; or off", size_text(min))
         }
         Kind::Name => "a name of at most 100 bytes".into(),
+        Kind::Text | Kind::Secret => "text without NUL".into(),
         Kind::Networks => {
             "addresses and networks by comma, such as 192.0.2.7, 10.0.0.0/8, with no bits set beyond the prefix"
                 .into()

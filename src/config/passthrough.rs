@@ -175,7 +175,7 @@ fn property_name(tail: &str) -> String {
 }
 
 /// The content of a file without its last line end.
-fn secret_from(path: &str) -> Result<String, String> {
+pub(super) fn secret_from(path: &str) -> Result<String, String> {
     let unreadable = |e: std::io::Error| format!("a readable file ({e})");
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let mut text = String::new();

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use super::fault::{Fault, Warning};
+use super::fault::{Fault, MASK, Warning};
 use super::passthrough::{self, Property, Rule};
 use super::profile::{self, Profile};
-use super::table::{self, Variable};
+use super::table::{self, Kind, Variable};
 use super::{parse, unknown};
 
 /// A value as somebody gave it.
@@ -41,6 +41,11 @@ pub(super) fn gather(environment: impl IntoIterator<Item = (String, String)>) ->
     for (name, text) in &environment {
         if let Some(row) = profile.row(name) {
             raw.take(row, name, text);
+        } else if let Some(row) = table::secret_of_file(name) {
+            match passthrough::secret_from(text) {
+                Ok(secret) => raw.take(row, name, &secret),
+                Err(right) => raw.faults.push(Fault::new(name, text, right)),
+            }
         } else if let Some(tail) = passthrough::tail(name, text) {
             match passthrough::read(name, tail, text) {
                 Ok(property) => raw.take_property(&mut properties, property),
@@ -62,9 +67,13 @@ impl Raw {
         let new = Given { under: name.into(), text: text.into() };
         match self.given.get(row.name) {
             Some(old) if old.text != new.text => {
-                let right =
-                    format!("the same value as {}={:?}, or only one of the two names", old.under, old.text);
-                self.faults.push(Fault::new(name, text, right));
+                let shown = |text| if row.kind == Kind::Secret { MASK } else { text };
+                let right = format!(
+                    "the same value as {}={:?}, or only one of the two names",
+                    old.under,
+                    shown(&old.text)
+                );
+                self.faults.push(Fault::new(name, shown(text), right));
             }
             // The row's own name is the one to speak of.
             Some(_) if name != row.name => {}

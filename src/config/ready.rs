@@ -243,7 +243,7 @@ pub(super) fn creations(values: &Values) -> String {
     values.profile.creations(values.text("PLAYER_EVENTS_TOPIC"), values.text("KAFKA_DLQ_TOPIC"))
 }
 
-fn kafka(values: &Values, properties: &[Property]) -> KafkaOptions {
+pub(super) fn kafka(values: &Values, properties: &[Property]) -> KafkaOptions {
     let bootstrap = match values.text("KAFKA_BOOTSTRAP_SERVERS") {
         EMBEDDED => Bootstrap::Embedded,
         servers => Bootstrap::Servers(servers.into()),

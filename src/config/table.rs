@@ -16,13 +16,14 @@ pub enum Section {
     Tcp,
     Http,
     DeadLetters,
+    Consumers,
     Lifecycle,
     Log,
     Metrics,
 }
 
 impl Section {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Profile,
         Self::Listeners,
         Self::Kafka,
@@ -30,6 +31,7 @@ impl Section {
         Self::Tcp,
         Self::Http,
         Self::DeadLetters,
+        Self::Consumers,
         Self::Lifecycle,
         Self::Log,
         Self::Metrics,
@@ -46,6 +48,7 @@ impl Section {
             Self::Tcp => "TCP",
             Self::Http => "HTTP",
             Self::DeadLetters => "Dead letters",
+            Self::Consumers => "Consumers",
             Self::Lifecycle => "Lifecycle",
             Self::Log => "Log",
             Self::Metrics => "Metrics",
@@ -93,6 +96,10 @@ pub enum Kind {
     },
     /// The name of a member, or nothing.
     Name,
+    /// Any text, or nothing.
+    Text,
+    /// The same, never shown; may stand in a file that `<name>_FILE` names.
+    Secret,
     /// Addresses and networks by comma, or nothing.
     Networks,
     /// Origins of web pages by comma, or `*`, or nothing.
@@ -158,7 +165,7 @@ pub const VARIABLES: &[Variable] = &[
     row(Section::Listeners, "HEALTH_LISTEN_ADDR", &[], "", Kind::Address,
         "Address of the health listener; the same as GATEWAY_LISTEN_ADDR unless given."),
     row(Section::Listeners, "HEALTH_PORT", &[], "7001", Kind::Port,
-        "Port of /health, /ready and /metrics; `off` for none, 0 for a free one."),
+        "Port of /health, /ready and /metrics; `off` for none, 0 for a free one; `sluice consume` has none unless it is given."),
     row(Section::Listeners, "MAX_CONNECTIONS", &[], "16384", Kind::Count { min: 1, max: 1_000_000 },
         "Connections at once over all listeners; the file limit, raised at start, may lower it."),
     row(Section::Listeners, "MAX_CONNECTIONS_PER_ADDRESS", &[], "0", Kind::Count { min: 0, max: 1_000_000 },
@@ -253,7 +260,7 @@ pub const VARIABLES: &[Variable] = &[
         "Version of the UUIDs that the gateway gives: random, or ordered by time."),
 
     row(Section::DeadLetters, "KAFKA_DLQ_TOPIC", &[], "events-dlq", Kind::TopicOrOff,
-        "Topic of events that were answered 202 and that Kafka refuses or that expire; `off` for none."),
+        "Topic of events that were answered 202 and that Kafka refuses or that expire; `off` for none; `sluice consume` takes `system.dlq` unless it is given."),
     row(Section::DeadLetters, "DEAD_LETTER_DIR", &[], "", Kind::Folder,
         "Folder for those that KAFKA_DLQ_TOPIC does not take; none unless given."),
     row(Section::DeadLetters, "DEAD_LETTER_MAX_BYTES", &[], "64MiB", Kind::Bytes { min: 64 * KIB, max: 1024 * GIB },
@@ -262,6 +269,29 @@ pub const VARIABLES: &[Variable] = &[
         "The same for records of TCP senders that did not ask with `#ack`, and of an embedding host that does not wait."),
     row(Section::DeadLetters, "DEAD_LETTER_REJECTS", &[], "false", Kind::Bool,
         "Keep refused messages as dead letters too, as they came; their senders are told of the refusal all the same."),
+
+    row(Section::Consumers, "DATABASE_URL", &[], "", Kind::Secret,
+        "PostgreSQL for `sluice consume` and `sluice migrate`, as libpq takes it (postgres://user:password@host:5432/name); wins over DB_*."),
+    row(Section::Consumers, "DB_HOST", &[], "", Kind::Text,
+        "Host of PostgreSQL, where there is no DATABASE_URL."),
+    row(Section::Consumers, "DB_PORT", &[], "5432", Kind::Count { min: 1, max: 65_535 },
+        "Its port."),
+    row(Section::Consumers, "DB_NAME", &[], "", Kind::Text,
+        "Name of the database; libpq's own default unless given, as for the user."),
+    row(Section::Consumers, "DB_USER", &[], "", Kind::Text,
+        "User."),
+    row(Section::Consumers, "DB_PASSWORD", &[], "", Kind::Secret,
+        "Password."),
+    row(Section::Consumers, "USAGE_TOPIC", &[], "usage-events", Kind::Topic,
+        "Topic of `sluice consume usage`; the other consumers read PLAYER_EVENTS_TOPIC and KAFKA_DLQ_TOPIC."),
+    row(Section::Consumers, "KAFKA_SESSION_TIMEOUT", &[], "30s", Kind::Duration { min: 1000, max: DAY_MS },
+        "A consumer that Kafka has not heard of for so long loses its partitions to others."),
+    row(Section::Consumers, "CONSUME_BATCH_MIN", &[], "100", Kind::Count { min: 1, max: 100_000 },
+        "Records that are written without waiting for more; what is at hand goes with them."),
+    row(Section::Consumers, "CONSUME_BATCH_MAX", &[], "5000", Kind::Count { min: 1, max: 100_000 },
+        "Records in one transaction at most; at least CONSUME_BATCH_MIN."),
+    row(Section::Consumers, "CONSUME_BATCH_WAIT", &[], "200ms", Kind::Duration { min: 1, max: 60_000 },
+        "How long fewer than CONSUME_BATCH_MIN records wait for more."),
 
     row(Section::Lifecycle, "DRAIN_TIMEOUT", &[], "5s", Kind::Duration { min: 0, max: DAY_MS },
         "How long a shutdown may take; what is left then is purged and accounted for."),
@@ -287,6 +317,12 @@ pub const VARIABLES: &[Variable] = &[
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Variable> {
     VARIABLES.iter().find(|row| row.name == name || row.aliases.contains(&name))
+}
+
+/// The secret whose file `name` names.
+#[must_use]
+pub fn secret_of_file(name: &str) -> Option<&'static Variable> {
+    find(name.strip_suffix("_FILE")?).filter(|row| row.kind == Kind::Secret)
 }
 
 /// The rows of one section, in the table's order.

@@ -6,7 +6,7 @@ use super::fault::Warning;
 use super::table::VARIABLES;
 
 /// What our names begin with.
-const PREFIXES: [&str; 16] = [
+const PREFIXES: [&str; 17] = [
     "GATEWAY_",
     "HEALTH_",
     "KAFKA_",
@@ -22,6 +22,7 @@ const PREFIXES: [&str; 16] = [
     "ENABLE_IDEMP",
     "RATE_LIMIT_",
     "IDEMPOTENCY_",
+    "CONSUME_",
     "SLUICE_",
 ];
 

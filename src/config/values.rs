@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::fault::Fault;
+use super::fault::{Fault, MASK};
 use super::parse::{self, Value};
 use super::profile::Profile;
 use super::raw::Given;
@@ -41,11 +41,8 @@ impl Values {
                 Ok(value) => return drop(self.read.insert(row.name, value)),
                 Err(right) => {
                     self.bad.insert(row.name);
-                    faults.push(Fault::new(
-                        &given.under,
-                        &given.text,
-                        right + service_link_hint(row, &given.text),
-                    ));
+                    let shown = if row.kind == Kind::Secret { MASK } else { &given.text };
+                    faults.push(Fault::new(&given.under, shown, right + service_link_hint(row, &given.text)));
                 }
             }
         }

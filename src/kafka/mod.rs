@@ -6,6 +6,8 @@
 
 pub mod accounts;
 mod client;
+#[cfg(feature = "consume")]
+pub mod consumer;
 pub mod deadline;
 
 pub mod embedded;
@@ -13,6 +15,8 @@ pub mod errors;
 pub mod feeder;
 mod former;
 pub mod held;
+#[cfg(feature = "consume")]
+mod identity;
 mod inside;
 mod keyless;
 pub mod lanes;
@@ -35,3 +39,5 @@ pub use options::{Bootstrap, Creation, DEAD_LETTERS, KafkaOptions, LetterOptions
 pub use property::check_property;
 pub use report::Delivery;
 pub use thread::start;
+#[cfg(feature = "consume")]
+pub use topic::{TopicGate, TopicReady};

@@ -62,9 +62,18 @@ impl Resender {
 
     /// Takes a record; its outcome comes from [`Resender::next`] under `number`. Waits while the client has no room.
     pub fn send(&self, number: usize, record: &Resent<'_>) -> Result<(), String> {
+        self.take(number, record, |name| !name.starts_with(LETTER_PREFIX))
+    }
+
+    /// The same for a dead letter: with all of its headers.
+    #[cfg(feature = "consume")]
+    pub fn send_letter(&self, number: usize, record: &Resent<'_>) -> Result<(), String> {
+        self.take(number, record, |_| true)
+    }
+
+    fn take(&self, number: usize, record: &Resent<'_>, keeps: impl Fn(&str) -> bool) -> Result<(), String> {
         let mut list = OwnedHeaders::new();
-        let own = headers::iter(record.headers).filter(|(name, _)| !name.starts_with(LETTER_PREFIX));
-        for (key, value) in own {
+        for (key, value) in headers::iter(record.headers).filter(|(name, _)| keeps(name)) {
             list = list.insert(Header { key, value: Some(value) });
         }
         let mut next = BaseRecord::with_opaque_to(record.topic, number).payload(record.value).headers(list);

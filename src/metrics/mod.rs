@@ -5,6 +5,8 @@
 //! fills a snapshot once a question comes, so that the steady path pays for nothing but the histogram. The only
 //! thing it reads is `/proc/self`, in [`process`].
 
+#[cfg(feature = "consume")]
+mod consumer;
 mod exposition;
 mod families;
 mod histogram;
@@ -16,6 +18,8 @@ mod responses;
 mod snapshot;
 mod throttle;
 
+#[cfg(feature = "consume")]
+pub use consumer::{CONSUMER_OUTCOMES, ConsumerSnapshot, consumer_prometheus};
 pub use families::prometheus;
 pub use histogram::{BOUNDS_MICROS, Histogram, HistogramSnapshot};
 pub use line::line;

@@ -6,21 +6,29 @@
 #![allow(dead_code, unused_imports)]
 
 mod broker;
+mod consumer;
 mod disk;
 mod http;
 mod lines;
+#[cfg(feature = "consume")]
+mod postgres;
 mod process;
 mod real_kafka;
+mod redis;
 mod senders;
 mod topic;
 
 use std::time::{Duration, Instant};
 
 pub use broker::Broker;
+pub use consumer::{Consumer, produce};
 pub use disk::TinyDisk;
 pub use http::{Answer, Http, chunked, request};
+#[cfg(feature = "consume")]
+pub use postgres::{RealPostgres, TestDatabase};
 pub use process::{Sluice, command};
 pub use real_kafka::RealKafka;
+pub use redis::RealRedis;
 pub use senders::{Fate, Senders, Sent, assert_balanced, compare, count, score_of, tally};
 pub use topic::{Record, end_offsets, read_all, read_each};
 

@@ -109,6 +109,13 @@ impl RealKafka {
         eventually(PATIENCE, "the deleted topic is gone", || self.leaders(topic).is_empty());
     }
 
+    /// Removes the records of a partition before `offset`, as retention would.
+    pub fn delete_records(&self, topic: &str, partition: i32, offset: i64) {
+        let mut list = rdkafka::TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, rdkafka::Offset::Offset(offset)).unwrap();
+        block_on(self.admin().delete_records(&list, &options())).expect("the cluster does it");
+    }
+
     /// The leader of each partition, -1 where there is none; empty when there is no such topic.
     pub fn leaders(&self, topic: &str) -> Vec<i32> {
         let admin = self.admin();
