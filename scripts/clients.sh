@@ -82,8 +82,9 @@ LUA
   ! grep -qE 'Non-2xx|Socket errors' "$OUT"
 }
 
+  # Without -T it says text/html.
 with_hey() {
-  hey -n "$COUNT" -c "$CONNECTIONS" -t 20 -m POST -T application/json -d "$EVENT" "$@" "http://$HTTP/events?ack=delivered" >"$OUT" 2>&1
+  hey -n "$COUNT" -c "$CONNECTIONS" -t 20 -m POST -d "$EVENT" "$@" "http://$HTTP/events?ack=delivered" >"$OUT" 2>&1
   SENT=$COUNT
   [[ $(grep -E '^ *\[[0-9]+\]' "$OUT" | tr -s ' \t' ' ') == " [200] $COUNT responses" ]]
 }

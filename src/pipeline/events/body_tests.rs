@@ -82,6 +82,7 @@ fn content_types() {
         (" Application/JSON ; charset=utf-8", Some(Json), Some(CloudBinary)),
         ("application/problem+json", Some(Json), Some(CloudBinary)),
         ("text/plain", Some(Json), Some(CloudBinary)),
+        ("text/html", Some(Json), Some(CloudBinary)),
         ("application/x-www-form-urlencoded", Some(Json), Some(CloudBinary)),
         ("application/octet-stream", Some(Json), Some(CloudBinary)),
         ("application/vnd.acme.v1", Some(Json), Some(CloudBinary)),

@@ -8,8 +8,8 @@ const ESSENCE_MAX: usize = 255;
 
 /// What the body is, from `Content-Type` and from whether the request has a header `ce-specversion`.
 ///
-/// The originals never look at the type, so whatever might be JSON is taken as JSON: nothing at all, `text/plain`, and
-/// `application/x-www-form-urlencoded`, which `curl -d` says. What cannot be is refused at once. A CloudEvent in binary
+/// The originals never look at the type, so whatever might be JSON is taken as JSON: nothing at all, `text/plain`,
+/// `application/x-www-form-urlencoded`, which `curl -d` says, and `text/html`, which hey says. What cannot be is refused at once. A CloudEvent in binary
 /// form may have any type, since its body is not read. S4's route takes no CloudEvents.
 ///
 /// # Errors
@@ -67,7 +67,7 @@ fn cannot_be_json(essence: &str) -> bool {
     let (top, sub) = essence.split_once('/').unwrap_or((essence, ""));
     match top {
         "multipart" | "image" | "audio" | "video" | "font" | "model" | "message" => true,
-        "text" => matches!(sub, "xml" | "html" | "css" | "csv") || sub.ends_with("+xml"),
+        "text" => matches!(sub, "xml" | "css" | "csv") || sub.ends_with("+xml"),
         "application" => {
             ["+xml", "+cbor", "+zip", "+protobuf", "+avro"].iter().any(|suffix| sub.ends_with(suffix))
                 || ["grpc", "vnd.openxmlformats"].iter().any(|prefix| sub.starts_with(prefix))
