@@ -117,6 +117,9 @@ impl Held {
     /// Takes out what was accepted before `before_us` (`u64::MAX`: all), and what has waited longer than its own
     /// patience; shows each, and says how many.
     pub fn expire(&mut self, before_us: u64, now_us: u64, show: &mut impl FnMut(&Entry<'_>)) -> usize {
+        if self.entries.is_empty() {
+            return 0; // nearly always, and asked of each lane in each turn
+        }
         let mut gone = 0;
         while let Some(front) = self.front().filter(|entry| entry.accepted_us < before_us) {
             show(&front);

@@ -141,7 +141,7 @@ fn with<'h>(headers: &'h [(&'h str, &'h str)], more: &[(&'h str, &'h str)]) -> C
 fn batch(taken: &Taken, retry_after: u32, more: &[(&str, &str)], out: &mut Vec<u8>) {
     let mut body = Vec::with_capacity(taken.reserved);
     let (mut accepted, mut lowest, mut highest, mut is_overload) = (0, u16::MAX, 0, false);
-    body.extend_from_slice(br#"{"items":["#);
+    append(&mut body, &[r#"{"items":["#]);
     for (index, item) in taken.items.iter().enumerate() {
         if index > 0 {
             body.push(b',');
@@ -157,24 +157,30 @@ fn batch(taken: &Taken, retry_after: u32, more: &[(&str, &str)], out: &mut Vec<u
         };
         (lowest, highest) = (lowest.min(status), highest.max(status));
         is_overload |= status == 503;
-        body.extend_from_slice(br#"{"index":"#);
+        append(&mut body, &[r#"{"index":"#]);
         decimal(&mut body, index);
-        body.extend_from_slice(br#","status":"#);
+        append(&mut body, &[r#","status":"#]);
         decimal(&mut body, usize::from(status));
         if let Some(id) = &item.event_id {
-            body.extend_from_slice(br#","event_id":"#);
-            quote(id, &mut body);
+            append(&mut body, &[r#","event_id":"#]);
+            if id.is_plain() {
+                [b"\"", id.as_bytes(), b"\""].into_iter().for_each(|part| body.extend_from_slice(part));
+            } else {
+                quote(id.as_str(), &mut body);
+            }
         }
         match problem {
             None => accepted += 1,
-            // Writing to a Vec cannot fail.
+            // While the buffer is full this is what most of the work goes into: no fmt here.
             Some(problem) => {
-                let _ = write!(body, r#","code":"{}","detail":{}"#, problem.code, Quoted(problem.detail));
+                append(&mut body, &[r#","code":""#, problem.code, r#"","detail":"#]);
+                quote(problem.detail, &mut body);
                 if let Some(outcome) = problem.outcome {
-                    let _ = write!(body, r#","outcome":"{outcome}""#);
+                    append(&mut body, &[r#","outcome":""#, outcome, "\""]);
                 }
                 if let Some(pointer) = problem.pointer {
-                    let _ = write!(body, r#","pointer":{}"#, Quoted(pointer));
+                    append(&mut body, &[r#","pointer":"#]);
+                    quote(pointer, &mut body);
                 }
             }
         }
@@ -238,12 +244,18 @@ fn unknown(code: &'static str, detail: &'static str) -> Problem<'static> {
     Problem { outcome: Some("unknown"), retryable: true, ..Problem::of(504, code, detail) }
 }
 
-/// Appends an id as a JSON string: most have nothing to escape.
-fn quote(id: &EventId, out: &mut Vec<u8>) {
-    if id.is_plain() {
-        [&b"\""[..], id.as_bytes(), b"\""].into_iter().for_each(|part| out.extend_from_slice(part));
-    } else {
-        let _ = write!(out, "{}", Quoted(id.as_str())); // writing to a Vec cannot fail
+#[inline]
+fn append(out: &mut Vec<u8>, parts: &[&str]) {
+    for part in parts {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+/// Appends a text as a JSON string: most have nothing to escape, so all bytes are looked at, many at a time.
+fn quote(text: &str, out: &mut Vec<u8>) {
+    match text.bytes().fold(false, |any, byte| any | must_be_escaped(byte)) {
+        false => append(out, &["\"", text, "\""]),
+        true => _ = write!(out, "{}", Quoted(text)), // writing to a Vec cannot fail
     }
 }
 
