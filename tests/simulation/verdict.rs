@@ -45,6 +45,9 @@ pub fn check(world: &World) -> BTreeMap<u16, u64> {
     assert_eq!(account.of(Outcome::Unknown), unknown, "unknown as reported");
     assert_eq!(account.of(Outcome::DeadLettered), letters(Outcome::Stored), "dead letters as reported");
     assert_eq!(account.of(Outcome::Dropped), 0);
+    if world.plan.web.keys.0.is_zero() || !world.plan.has_http() {
+        assert_eq!(world.poll.hub.stats().held_bytes, 0, "memory that nobody holds any more");
+    }
     if world.plan.letter_sources.is_empty() {
         assert!(account.of(Outcome::NotStored) >= reported(Outcome::NotStored));
     }

@@ -375,8 +375,8 @@ impl World {
             sights.partial += u64::from(stats.held_bytes > 0);
             (sights.late, sights.let_go) = (u64::from(self.kafka.closed), u64::from(self.kafka.let_go));
             let held = stats.held_bytes;
-            let keys_bytes = if self.plan.has_http() { self.plan.web.keys.1 } else { 0 };
-            let limit = self.plan.net.partial_bytes + keys_bytes;
+            let more = if self.plan.has_http() { self.plan.web.held_bytes() } else { 0 };
+            let limit = self.plan.net.partial_bytes + more;
             assert!(held <= limit, "{held} bytes of partial messages");
         }
     }

@@ -13,6 +13,8 @@ use super::post::Ack;
 pub struct WebPlan {
     pub max_body_bytes: usize,
     pub body_store_bytes: usize,
+    /// Holds the answer to the largest batch, if nobody else has any.
+    pub answer_store_bytes: usize,
     /// Of a head, of a body, of a silent connection.
     pub timeouts: [Duration; 3],
     /// Window and bytes.
@@ -38,10 +40,12 @@ impl WebPlan {
         Self {
             max_body_bytes,
             body_store_bytes: if rng.u32(..8) == 0 { rng.usize(100..3_000) } else { 16 << 20 },
+            answer_store_bytes: if rng.u32(..6) == 0 { rng.usize(32_000..80_000) } else { 12 << 20 },
             timeouts: [time(rng, 60), time(rng, 60), time(rng, 600)],
             keys: match rng.u32(..6) {
                 0 => (Duration::from_millis(rng.u64(1..2_000)), 8 << 20),
                 1 => (Duration::from_secs(600), rng.usize(300..4_000)),
+                2 => (Duration::ZERO, 8 << 20),
                 _ => (Duration::from_secs(36_000), 8 << 20),
             },
             acks: [ack(rng), ack(rng)],
@@ -63,6 +67,11 @@ impl WebPlan {
         self.body_store_bytes < 1 << 20
     }
 
+    /// What keys and answers may hold beside incomplete messages. An answer is booked once it is made.
+    pub fn held_bytes(&self) -> usize {
+        self.keys.1 + 2 * self.answer_store_bytes
+    }
+
     /// Both for the hub. `max_records`: what the buffer holds.
     #[cfg(feature = "http")]
     pub fn build(&self, max_records: usize) -> (Arc<HttpOptions>, Web) {
@@ -70,6 +79,7 @@ impl WebPlan {
         let mut options = HttpOptions {
             max_body_bytes: self.max_body_bytes,
             body_store_bytes: self.body_store_bytes,
+            answer_store_bytes: self.answer_store_bytes,
             header_timeout: self.timeouts[0],
             body_timeout: self.timeouts[1],
             idle_timeout: self.timeouts[2],
