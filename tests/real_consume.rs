@@ -522,7 +522,7 @@ fn usage_events_are_rows_and_hourly_sums() {
     let usage = |number: usize, hour: usize| {
         format!(
             r#"{{"request_id":"{}","organization_id":"{}","api_key_id":"{}","endpoint":"/v1","method":"GET","status_code":200,"response_time_ms":{},"timestamp":"2026-01-26T{hour:02}:30:00Z","billable":{}}}"#,
-            event_id(number), event_id(7), event_id(8), number % 10, number % 4 != 0
+            event_id(number), event_id(7), event_id(8), number % 10, !number.is_multiple_of(4)
         )
         .into_bytes()
     };
