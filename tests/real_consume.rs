@@ -242,8 +242,9 @@ fn events_are_rows_once_and_poison_is_dead_letters() {
         place.database.number("SELECT count(*) FROM dlq_events") == 154
     });
     assert_eq!(consumer.stop(), 0);
-    let counts =
-        place.database.lines("consumer_service, count(*)", "dlq_events GROUP BY consumer_service ORDER BY 2");
+    let counts = place
+        .database
+        .lines("consumer_service, count(*)", "dlq_events GROUP BY consumer_service ORDER BY count(*)");
     assert_eq!(counts, ["4", "event-logger|150"]);
     let text = "original_event #>> '{}'";
     let rows = place.database.lines(text, "dlq_events WHERE consumer_service IS NULL ORDER BY id");
