@@ -242,8 +242,9 @@ fn events_are_rows_once_and_poison_is_dead_letters() {
         place.database.number("SELECT count(*) FROM dlq_events") == 154
     });
     assert_eq!(consumer.stop(), 0);
-    let counts =
-        place.database.lines("consumer_service, count(*)", "dlq_events GROUP BY consumer_service ORDER BY 2");
+    let counts = place
+        .database
+        .lines("consumer_service, count(*)", "dlq_events GROUP BY consumer_service ORDER BY count(*)");
     assert_eq!(counts, ["4", "event-logger|150"]);
     let text = "original_event #>> '{}'";
     let rows = place.database.lines(text, "dlq_events WHERE consumer_service IS NULL ORDER BY id");
@@ -522,7 +523,7 @@ fn usage_events_are_rows_and_hourly_sums() {
     let usage = |number: usize, hour: usize| {
         format!(
             r#"{{"request_id":"{}","organization_id":"{}","api_key_id":"{}","endpoint":"/v1","method":"GET","status_code":200,"response_time_ms":{},"timestamp":"2026-01-26T{hour:02}:30:00Z","billable":{}}}"#,
-            event_id(number), event_id(7), event_id(8), number % 10, number % 4 != 0
+            event_id(number), event_id(7), event_id(8), number % 10, !number.is_multiple_of(4)
         )
         .into_bytes()
     };
