@@ -90,7 +90,7 @@ impl Stage {
                 match record.token.target() {
                     Target::Nobody { .. } => self.kafka.shared.ledger.credit(Outcome::Stored, 1),
                     Target::Peer(to) => {
-                        self.waiting.push(Receipt { to, outcome: Outcome::Stored, cause: Cause::Delivered });
+                        self.waiting.push(Receipt::new(to, Outcome::Stored, Cause::Delivered));
                     }
                 }
             }

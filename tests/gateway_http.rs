@@ -95,6 +95,62 @@ fn a_request_says_when_it_is_answered() {
     stop(sluice).assert_clean(16);
 }
 
+/// G22: where in the topic an event is, for who asks and is told of delivery; nobody else is.
+#[test]
+fn offsets_are_told_only_when_asked_for() {
+    let broker = web_cluster();
+    let sluice = web(&broker, &[]);
+    let mut http = sluice.http();
+    let mut told = Vec::new();
+    let answer = http.post("/events?ack=delivered&offsets=1", event("a"));
+    told.push(answer.json());
+    let answer = http.ask(
+        "POST",
+        "/events?ack=delivered&offsets=true",
+        &["Idempotency-Key: k"],
+        event("b").as_bytes(),
+    );
+    let again =
+        http.ask("POST", "/events?ack=delivered&offsets=1", &["Idempotency-Key: k"], event("b").as_bytes());
+    assert_eq!(answer.body, again.body);
+    told.push(answer.json());
+    let batch = format!("[{},7,{}]", event("c"), event("d"));
+    let answer = http.post("/events?ack=delivered&offsets=1", &batch);
+    assert_eq!(answer.status, 207);
+    let items = answer.json()["items"].as_array().expect("items").clone();
+    assert!(items[1].get("offset").is_none(), "{items:?}");
+    told.extend([items[0].clone(), items[2].clone()]);
+    let mut told: Vec<_> = told
+        .iter()
+        .map(|one| {
+            (one["event_id"].as_str().unwrap().to_owned(), one["partition"].as_i64(), one["offset"].as_i64())
+        })
+        .collect();
+    let answer = http.post("/api/v1/events?offsets=1", player_event("ann")).json();
+    assert!(answer["partition"].is_i64() && answer["offset"].is_i64(), "{answer}");
+    for path in
+        ["/events?ack=delivered", "/events?ack=delivered&offsets=0", "/events?offsets=1", "/api/v1/events"]
+    {
+        let body = if path.starts_with("/e") { event("x") } else { player_event("bob") };
+        let answer = http.post(path, body).json();
+        assert!(answer.get("offset").is_none() && answer.get("partition").is_none(), "{path} {answer}");
+    }
+    assert_eq!(http.post("/events?offsets=yes", "{}").code(), "bad_parameter");
+    await_stored(&sluice, 9);
+    stop(sluice).assert_clean(9);
+    let mut found: Vec<_> = stored(&broker, EVENTS)
+        .iter()
+        .map(|one| {
+            let value: serde_json::Value = serde_json::from_slice(&one.value).unwrap();
+            (value["id"].as_str().unwrap().to_owned(), Some(i64::from(one.partition)), Some(one.offset))
+        })
+        .filter(|(id, ..)| id != "x")
+        .collect();
+    told.sort();
+    found.sort();
+    assert_eq!(told, found);
+}
+
 /// Batches: one status for all when they agree, 207 otherwise, items in input order; each neighbour of a bad one
 /// arrives. CloudEvents in their three forms.
 #[test]

@@ -111,7 +111,7 @@ fn deliver(kafka: &mut KafkaEnd) {
             kafka.shared.ledger.credit(sluice::event::Outcome::Stored, 1);
             kafka.shared.budget.give_back(1, record.accounted_bytes());
             if let Target::Peer(to) = record.token.target() {
-                kafka.tell(Receipt { to, outcome: sluice::event::Outcome::Stored, cause: Cause::Delivered });
+                kafka.tell(Receipt::new(to, sluice::event::Outcome::Stored, Cause::Delivered));
             }
         }
         kafka.recycle(batch);

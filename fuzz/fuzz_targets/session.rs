@@ -148,7 +148,7 @@ fn end_records(kafka: &mut KafkaEnd, values: &mut Vec<Vec<u8>>) {
             kafka.shared.ledger.credit(outcome, 1);
             kafka.shared.budget.give_back(1, bytes);
             if let Target::Peer(to) = record.token.target() {
-                kafka.tell(Receipt { to, outcome, cause });
+                kafka.tell(Receipt::new(to, outcome, cause));
             }
         }
         kafka.recycle(batch);

@@ -30,5 +30,5 @@ pub use ledger::{Account, Ledger};
 pub use options::BufferOptions;
 pub use partitioner::{murmur2, partition_of};
 pub use queue::{CHANNEL_BATCHES, Inlet, KafkaEnd, LaneView, PollEnd, Report, Shared, Tally, crossing};
-pub use receipt::{Cause, Receipt};
+pub use receipt::{Cause, Place, Receipt};
 pub use token::{Address, MAX_SLOTS, Target, Token};

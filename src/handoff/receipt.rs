@@ -9,6 +9,23 @@ pub struct Receipt {
     pub to: Address,
     pub outcome: Outcome,
     pub cause: Cause,
+    /// Of a record that is stored, where Kafka says where.
+    pub place: Option<Place>,
+}
+
+impl Receipt {
+    /// One that does not say where.
+    pub fn new(to: Address, outcome: Outcome, cause: Cause) -> Self {
+        Self { to, outcome, cause, place: None }
+    }
+}
+
+/// Where a record is in its topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub partition: i32,
+    /// Never negative.
+    pub offset: i64,
 }
 
 macro_rules! causes {

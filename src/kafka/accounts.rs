@@ -2,7 +2,7 @@
 
 use super::letters::{self, Failed, Letters, Taken};
 use crate::event::{Outcome, excerpt};
-use crate::handoff::{Cause, Clock, KafkaEnd, Receipt, Target, Token, unix_ms};
+use crate::handoff::{Cause, Clock, KafkaEnd, Place, Receipt, Target, Token, unix_ms};
 use crate::metrics::Throttle;
 
 /// Books outcomes; a run of equal ones is booked once.
@@ -36,11 +36,23 @@ impl Accounts {
 
     /// Notes one record's end; `bytes` is what it counted for in the buffer. Call [`Accounts::book`] after the last one.
     pub fn note(&mut self, token: Token, bytes: usize, outcome: Outcome, cause: Cause) {
+        self.note_at(token, bytes, outcome, cause, None);
+    }
+
+    /// The same for a record of which Kafka says where it is.
+    pub fn note_at(
+        &mut self,
+        token: Token,
+        bytes: usize,
+        outcome: Outcome,
+        cause: Cause,
+        place: Option<Place>,
+    ) {
         self.open.records += 1;
         self.open.bytes += bytes;
         self.open.outcomes[outcome.index()] += 1;
         match token.target() {
-            Target::Peer(to) => self.end.tell(Receipt { to, outcome, cause }),
+            Target::Peer(to) => self.end.tell(Receipt { to, outcome, cause, place }),
             Target::Nobody { accepted_us } => {
                 if accepted_us != self.open.accepted_us {
                     self.book_latency();

@@ -73,6 +73,7 @@ impl<'a> Deliveries<'a> {
                 code: message.err,
                 persistence: Persistence::from(status),
                 partition: message.partition,
+                offset: message.offset,
                 key,
                 value,
                 headers: if has_failed { headers_of(message) } else { Vec::new() },

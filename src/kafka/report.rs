@@ -15,6 +15,8 @@ pub struct Delivery<'a> {
     pub persistence: Persistence,
     /// Negative when the record never got a partition.
     pub partition: i32,
+    /// Negative where it is not known.
+    pub offset: i64,
     /// `None` for a record without a key.
     pub key: Option<&'a [u8]>,
     pub value: &'a [u8],

@@ -15,7 +15,9 @@ use super::native::{Deliveries, Delivery, Event};
 use super::options::{DEAD_LETTERS, KafkaOptions, Topics};
 use super::statistics::{self, Reading};
 use crate::event::{Outcome, excerpt};
-use crate::handoff::{BufferOptions, Cause, Clock, KafkaEnd, LaneView, TOPICS_MAX, TopicId, lock, unix_ms};
+use crate::handoff::{
+    BufferOptions, Cause, Clock, KafkaEnd, LaneView, Place, TOPICS_MAX, TopicId, lock, unix_ms,
+};
 use crate::metrics::Throttle;
 
 /// Records inside the client library without any report for so long: Kafka is stuck, and readiness falls within the
@@ -194,7 +196,9 @@ impl Watch {
                 log::debug!(target: "kafka", "publish.ok key=\"{key}\" size={size}");
             }
             let outcome = if delivery.topic == DEAD_LETTERS { Outcome::DeadLettered } else { outcome };
-            self.accounts.note(delivery.token, delivery.accounted_bytes, outcome, cause);
+            let Delivery { partition, offset, .. } = delivery;
+            let place = (offset >= 0).then_some(Place { partition, offset });
+            self.accounts.note_at(delivery.token, delivery.accounted_bytes, outcome, cause, place);
         }
         self.accounts.book();
         heard

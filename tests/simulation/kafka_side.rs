@@ -236,6 +236,7 @@ impl KafkaSide {
                 code,
                 persistence,
                 partition,
+                offset: -1,
                 key: record.key.as_deref(),
                 value: &record.value,
                 headers: record.headers.clone(),

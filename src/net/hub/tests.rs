@@ -292,7 +292,7 @@ fn nobody_stands_in_line_twice() {
         // Answers come, writing them stops and goes on; the buffer stays full all the time.
         peer.takes(0);
         let to = Address { slot, generation, sequence };
-        world.kafka.tell(Receipt { to, outcome: Outcome::Stored, cause: Cause::Delivered });
+        world.kafka.tell(Receipt::new(to, Outcome::Stored, Cause::Delivered));
         world.kafka.publish();
         world.turn();
         peer.takes(1_000);

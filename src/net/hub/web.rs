@@ -202,7 +202,7 @@ impl<S: Stream> Hub<S> {
     #[cfg(feature = "http")]
     pub(super) fn settle_keyed(&mut self, receipt: &Receipt, now: Now) {
         let window = &mut self.desk.web.window;
-        let Some(settled) = window.settle(receipt.to, receipt.outcome, receipt.cause, now.us) else { return };
+        let Some(settled) = window.settle(receipt, now.us) else { return };
         self.end.shared.latency.record_n(settled.latency_us, 1);
         let Some(ended) = settled.ended else { return };
         let (mut is_first, mut is_heard) = (true, false);

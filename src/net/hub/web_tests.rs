@@ -178,7 +178,7 @@ impl World {
                 shared.ledger.credit(outcome, 1);
                 shared.budget.give_back(1, record.accounted_bytes());
                 if let crate::handoff::Target::Peer(to) = record.token.target() {
-                    self.kafka.tell(Receipt { to, outcome, cause });
+                    self.kafka.tell(Receipt::new(to, outcome, cause));
                 }
                 ended += 1;
             }

@@ -8,7 +8,7 @@ use std::io::Write as _;
 
 use super::exchange::{Fate, Item, Manner, Taken};
 use crate::event::{Field, Outcome};
-use crate::handoff::Cause;
+use crate::handoff::{Cause, Place};
 use crate::pipeline::events::{self, EventFault, EventId, Route};
 use crate::wire::http1::{Response, decimal};
 
@@ -97,19 +97,13 @@ fn respond_in_parts(status: u16, headers: &[(&str, &str)], body: &[&str], manner
 /// beside the usual ones.
 pub(super) fn taken(taken: &Taken, retry_after: u32, more: &[(&str, &str)], out: &mut Vec<u8>) {
     match taken.items.as_slice() {
-        [item] if !taken.is_batch => single(taken.route, taken.manner, item, retry_after, more, out),
+        [item] if !taken.is_batch => single(taken, item, retry_after, more, out),
         _ => batch(taken, retry_after, more, out),
     }
 }
 
-fn single(
-    route: Route,
-    manner: Manner,
-    item: &Item,
-    retry_after: u32,
-    more: &[(&str, &str)],
-    out: &mut Vec<u8>,
-) {
+fn single(taken: &Taken, item: &Item, retry_after: u32, more: &[(&str, &str)], out: &mut Vec<u8>) {
+    let manner = taken.manner;
     let (status, word) = match item.fate {
         Fate::Queued | Fate::Open => (202, "accepted"),
         Fate::Ended { outcome: Outcome::Stored, .. } => (200, "stored"),
@@ -123,14 +117,26 @@ fn single(
     let text = if is_plain { Cow::Borrowed(id) } else { Cow::Owned(Escaped(id).to_string()) };
     // S4's body is read by its clients: success means delivered.
     let s4_word = if status == 200 { "success" } else { word };
-    let body: &[&str] = match route {
-        Route::PlayerEvents => &[r#"{"status":""#, s4_word, r#"","event_id":""#, &text, r#""}"#],
-        Route::Events => &[r#"{"id":""#, &text, r#"","status":""#, word, r#"","event_id":""#, &text, "\"}\n"],
+    let place = place_of(taken, item);
+    let body: &[&str] = match taken.route {
+        Route::PlayerEvents => &[r#"{"status":""#, s4_word, r#"","event_id":""#, &text, "\"", &place, "}"],
+        Route::Events => {
+            &[r#"{"id":""#, &text, r#"","status":""#, word, r#"","event_id":""#, &text, "\"", &place, "}\n"]
+        }
     };
     let request_id = [("X-Request-Id", id)];
     let is_visible = is_plain || id.bytes().all(|byte| byte.is_ascii_graphic());
     let headers = if is_visible && !id.is_empty() { &request_id[..] } else { &[] };
     respond_in_parts(status, &with(headers, more), body, manner, out);
+}
+
+/// Where the event of a stored record is, for who asked: members behind others. Nothing for anybody else.
+fn place_of(taken: &Taken, item: &Item) -> String {
+    let is_stored = matches!(item.fate, Fate::Ended { outcome: Outcome::Stored, .. });
+    match item.place.filter(|_| taken.shows_place && is_stored) {
+        None => String::new(),
+        Some(Place { partition, offset }) => format!(r#","partition":{partition},"offset":{offset}"#),
+    }
 }
 
 /// Two lists of headers as one; nearly always the second is empty.
@@ -170,7 +176,10 @@ fn batch(taken: &Taken, retry_after: u32, more: &[(&str, &str)], out: &mut Vec<u
             }
         }
         match problem {
-            None => accepted += 1,
+            None => {
+                accepted += 1;
+                append(&mut body, &[&place_of(taken, item)]);
+            }
             // While the buffer is full this is what most of the work goes into: no fmt here.
             Some(problem) => {
                 append(&mut body, &[r#","code":""#, problem.code, r#"","detail":"#]);

@@ -2,7 +2,7 @@
 
 use super::cors::Grant;
 use crate::event::Outcome;
-use crate::handoff::Cause;
+use crate::handoff::{Cause, Place, Receipt};
 use crate::pipeline::events::{EventFault, EventId, Route};
 
 /// How one event of a request stands.
@@ -29,6 +29,21 @@ pub(super) struct Item {
     /// `None` for one that was refused before it had an id.
     pub event_id: Option<EventId>,
     pub fate: Fate,
+    /// Where it is in its topic, once it is stored.
+    pub place: Option<Place>,
+}
+
+impl Item {
+    /// One that is not stored yet.
+    pub fn new(event_id: Option<EventId>, fate: Fate) -> Self {
+        Self { event_id, fate, place: None }
+    }
+
+    /// Its record has ended.
+    pub fn end(&mut self, receipt: &Receipt) {
+        self.fate = Fate::Ended { outcome: receipt.outcome, cause: receipt.cause };
+        self.place = receipt.place;
+    }
 }
 
 /// What an answer needs to know of its request.
@@ -61,6 +76,8 @@ pub(super) struct Taken {
     pub reserved: usize,
     /// It asked to be told of delivery.
     pub waits: bool,
+    /// It asked to be told where its events are.
+    pub shows_place: bool,
     /// The outcome that it waits for in the idempotency window, instead of receipts of its own.
     pub serial: Option<u64>,
     /// Another one is told the same, and counts what is not stored.
@@ -69,7 +86,7 @@ pub(super) struct Taken {
 
 impl Taken {
     /// Notes the end of one item; false if it was not open.
-    pub fn settle(&mut self, number: u64, outcome: Outcome, cause: Cause) -> bool {
+    pub fn settle(&mut self, number: u64, receipt: &Receipt) -> bool {
         let index = number.wrapping_sub(self.first) as usize;
         if self.serial.is_some() {
             return false;
@@ -77,7 +94,7 @@ impl Taken {
         let Some(item) = self.items.get_mut(index).filter(|item| item.fate == Fate::Open) else {
             return false;
         };
-        item.fate = Fate::Ended { outcome, cause };
+        item.end(receipt);
         self.open -= 1;
         true
     }

@@ -17,7 +17,7 @@ use slab::Slab;
 
 use super::exchange::{Fate, Item};
 use crate::event::Outcome;
-use crate::handoff::{Address, Cause, KEYED_SLOT, KEYED_TAKEN_SLOT};
+use crate::handoff::{Address, KEYED_SLOT, KEYED_TAKEN_SLOT, Receipt};
 
 /// How long and how much is remembered; nothing if either is 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -262,12 +262,13 @@ impl Window {
     }
 
     /// Takes the outcome of one record; none if nobody knows it.
-    pub fn settle(&mut self, to: Address, outcome: Outcome, cause: Cause, now_us: u64) -> Option<Settled> {
+    pub fn settle(&mut self, receipt: &Receipt, now_us: u64) -> Option<Settled> {
+        let to = receipt.to;
         let bits = u64::from(to.generation) << SEQUENCE_BITS | u64::from(to.sequence);
         let (at, index) = ((bits >> ITEM_BITS) as usize, (bits % (1 << ITEM_BITS)) as usize);
         let entry = self.entries.get_mut(at)?;
         let item = entry.items.get_mut(index).filter(|item| item.fate == Fate::Open)?;
-        item.fate = Fate::Ended { outcome, cause };
+        item.end(receipt);
         entry.open -= 1;
         let latency_us = now_us.saturating_sub(entry.accepted_us);
         let ended = (entry.open == 0).then(|| self.end(at, now_us));

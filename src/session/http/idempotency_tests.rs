@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::*;
 use crate::event::Rejection;
+use crate::handoff::Cause;
 
 const MINUTE_US: u64 = 60_000_000;
 const WAITER: Waiter = Waiter { slot: 3, generation: 4 };
@@ -13,7 +14,7 @@ fn window(bytes: usize) -> Window {
 }
 
 fn items(fates: &[Fate]) -> Vec<Item> {
-    fates.iter().map(|fate| Item { event_id: None, fate: *fate }).collect()
+    fates.iter().map(|fate| Item::new(None, *fate)).collect()
 }
 
 /// Room for so many single events.
@@ -32,7 +33,7 @@ fn open(window: &mut Window, key: &[u8], fates: &[Fate], now_us: u64) -> Option<
 
 fn settle(window: &mut Window, ticket: Ticket, index: usize, outcome: Outcome, now_us: u64) -> Option<Ended> {
     let to = window.address(ticket, index, true);
-    window.settle(to, outcome, Cause::Delivered, now_us).expect("it is open").ended
+    window.settle(&Receipt::new(to, outcome, Cause::Delivered), now_us).expect("it is open").ended
 }
 
 fn state(window: &mut Window, key: &[u8], now_us: u64) -> &'static str {
@@ -161,7 +162,7 @@ fn a_receipt_finds_its_event() {
     }
     let mut window = window;
     let nobody = Address { slot: KEYED_SLOT, generation: 1, sequence: 1 };
-    assert!(window.settle(nobody, Outcome::Stored, Cause::Delivered, 0).is_none());
+    assert!(window.settle(&Receipt::new(nobody, Outcome::Stored, Cause::Delivered), 0).is_none());
 }
 
 /// What the model knows of a key.

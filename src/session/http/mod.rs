@@ -304,9 +304,7 @@ impl HttpSession {
         let behind = (self.next % modulus + modulus - u64::from(receipt.to.sequence)) % modulus;
         let number = self.next.checked_sub(behind)?;
         let found = self.answers.iter_mut().find_map(|answer| match answer {
-            Answer::Waiting(taken) => {
-                taken.settle(number, receipt.outcome, receipt.cause).then_some(taken.accepted_us)
-            }
+            Answer::Waiting(taken) => taken.settle(number, receipt).then_some(taken.accepted_us),
             Answer::Ready(..) => None,
         });
         self.ripen(now_us);

@@ -39,6 +39,8 @@ pub(super) struct Post {
     pub ack: Ack,
     /// Time that the sender waits for delivery, in microseconds.
     pub timeout_us: u64,
+    /// `?offsets=1`: the answer says where in the topic its events are (G22); nobody is told unasked.
+    pub shows_place: bool,
     pub kind: BodyKind,
     pub coding: Coding,
     /// Checked: an [`IdempotencyKey`].
@@ -160,6 +162,7 @@ impl<'h> Lines<'h> {
 fn post(head: &Head<'_>, route: Route, options: &RouteOptions) -> Result<Post, Refusal> {
     let lines = Lines::of(head);
     let (mut ack, mut timeout_us) = (options.ack, options.timeout.as_micros() as u64);
+    let mut shows_place = false;
     if let Some(prefer) = lines.prefer.and_then(|value| std::str::from_utf8(value).ok()) {
         // RFC 7240: preferences that mean nothing here are passed over.
         for preference in prefer.split([',', ';']) {
@@ -177,6 +180,9 @@ fn post(head: &Head<'_>, route: Route, options: &RouteOptions) -> Result<Post, R
         if let Some(value) = http1::query_param(query, "timeout")? {
             timeout_us = timeout_us.min(timeout_of(&value)?);
         }
+        if let Some(value) = http1::query_param(query, "offsets")? {
+            shows_place = flag_of(&value)?;
+        }
     }
     let own = |value: Option<&[u8]>| value.map(Box::<[u8]>::from);
     let kind = events::body_kind(route, lines.content_type, lines.has_specversion)?;
@@ -190,6 +196,7 @@ fn post(head: &Head<'_>, route: Route, options: &RouteOptions) -> Result<Post, R
         client: Network::V4(0),
         ack,
         timeout_us,
+        shows_place,
         kind,
         coding: if lines.has_coding { Coding::of(head)? } else { Coding::Identity },
         idempotency_key: own(lines.idempotency_key),
@@ -206,6 +213,14 @@ fn ack_of(value: &str) -> Result<Ack, Refusal> {
         "queued" => Ok(Ack::Queued),
         "delivered" => Ok(Ack::Delivered),
         _ => Err(Refusal::Parameter("ack must be none, queued or delivered")),
+    }
+}
+
+fn flag_of(value: &str) -> Result<bool, Refusal> {
+    match value {
+        "1" | "true" => Ok(true),
+        "0" | "false" => Ok(false),
+        _ => Err(Refusal::Parameter("offsets must be 1 or 0")),
     }
 }
 

@@ -6,7 +6,7 @@ use super::store::{ANSWER_BYTES_MAX, ITEM_BYTES_MAX, batch_bytes};
 use super::tests::{World, post, statuses};
 use super::*;
 use crate::event::{Outcome, Rejection};
-use crate::handoff::Cause;
+use crate::handoff::{Cause, Place};
 use crate::pipeline::events::{EVENT_ID_MAX_BYTES, EventId};
 
 /// The longest id in words: each of its bytes is escaped.
@@ -42,6 +42,7 @@ fn taken(route: Route, items: Vec<Item>, is_batch: bool) -> Taken {
         deadline_us: 0,
         reserved: 0,
         waits: true,
+        shows_place: true,
         serial: None,
         is_echo: false,
     }
@@ -54,7 +55,13 @@ fn no_answer_is_longer_than_was_reckoned() {
     let (mut longest, mut longest_item) = (0, 0);
     for fate in fates() {
         for route in [Route::Events, Route::PlayerEvents] {
-            let items = vec![Item { event_id: Some(id), fate }; 2];
+            let items = vec![
+                Item {
+                    place: Some(Place { partition: i32::MAX, offset: i64::MAX }),
+                    ..Item::new(Some(id), fate)
+                };
+                2
+            ];
             let cors = Cors::new(vec!["o".repeat(ORIGIN_BYTES_MAX)]);
             let granted = cors.headers(1);
             let length = |items: &[Item], is_batch| {

@@ -65,6 +65,7 @@ impl HttpSession {
             deadline_us: intake.now.us + post.timeout_us,
             reserved,
             waits,
+            shows_place: post.shows_place,
             serial: None,
             is_echo: false,
         };
@@ -86,7 +87,7 @@ impl HttpSession {
         let identity = idempotency_key.map_or_else(String::new, |_| post.client.to_string());
         for (index, span) in items.spans().iter().enumerate() {
             if !fits {
-                taken.items.push(Item { event_id: None, fate: Fate::NoRoom });
+                taken.items.push(Item::new(None, Fate::NoRoom));
                 continue;
             }
             let sequence = ((first + index as u64) % Address::SEQUENCE_MODULUS) as u32;
@@ -114,10 +115,10 @@ impl HttpSession {
                 Ok(event_id) => {
                     taken.open += usize::from(follows);
                     let fate = if follows { Fate::Open } else { Fate::Queued };
-                    Item { event_id: Some(event_id), fate }
+                    Item::new(Some(event_id), fate)
                 }
-                Err(EventRefusal::Fault(fault)) => Item { event_id: None, fate: Fate::Refused(fault) },
-                Err(EventRefusal::LaneFull) => Item { event_id: None, fate: Fate::NoRoom },
+                Err(EventRefusal::Fault(fault)) => Item::new(None, Fate::Refused(fault)),
+                Err(EventRefusal::LaneFull) => Item::new(None, Fate::NoRoom),
             });
         }
         if let Some(ticket) = ticket {

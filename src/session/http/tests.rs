@@ -116,7 +116,7 @@ impl Peer {
             Outcome::Stored => Cause::Delivered,
             _ => Cause::DeadlinePassed,
         };
-        self.session.settle(&Receipt { to, outcome, cause }, now_us)
+        self.session.settle(&Receipt::new(to, outcome, cause), now_us)
     }
 }
 
