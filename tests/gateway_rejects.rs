@@ -24,7 +24,8 @@ fn broker(has_letters: bool) -> Broker {
     broker
 }
 
-fn serving(broker: &Broker, env: &[(&str, &str)]) -> Sluice {
+/// A gateway that has found all of the broker's topics: before that it does not know how much each takes.
+fn serving(broker: &Broker, has_letters: bool, env: &[(&str, &str)]) -> Sluice {
     let own = [
         ("KAFKA_BOOTSTRAP_SERVERS", broker.bootstrap()),
         ("KAFKA_TOPIC", gateway::TOPIC),
@@ -33,6 +34,11 @@ fn serving(broker: &Broker, env: &[(&str, &str)]) -> Sluice {
     ];
     let sluice = Sluice::start(&[&own, env].concat());
     sluice.await_ready();
+    let partitions = f64::from(gateway::PARTITIONS + if has_letters { 6 } else { 4 });
+    eventually(PATIENCE, "all topics have their leaders", || {
+        let metrics = sluice.metrics();
+        metrics["gateway_kafka_partitions"] == partitions && metrics["gateway_kafka_lanes_held"] == 0.0
+    });
     sluice
 }
 
@@ -67,7 +73,7 @@ fn answers(sluice: &Sluice, lines: &[u8]) -> String {
 #[test]
 fn refused_messages_are_letters_and_their_senders_are_told() {
     let broker = broker(true);
-    let sluice = serving(&broker, &[]);
+    let sluice = serving(&broker, true, &[]);
     let bad = br#"{"lb":"g","player":"bob","score":-1}"#;
     let text =
         answers(&sluice, &[b"#ack\n", &bad[..], b"\n", line("ann", 7).as_bytes(), b"\n\xff\xfe\n"].concat());
@@ -118,7 +124,7 @@ fn a_letter_that_does_not_arrive_leaves_a_rejected_message() {
     let path = dir.path().to_str().unwrap();
     for (env, expected) in [(&[("DEAD_LETTER_DIR", path)][..], [0, 0, 0, 1, 0]), (&[], [0, 1, 0, 0, 0])] {
         let mut broker = broker(true);
-        let sluice = serving(&broker, env);
+        let sluice = serving(&broker, true, env);
         broker.command("refuse produce MSG_SIZE_TOO_LARGE 1");
         assert_eq!(sluice.post("/events", "[7]").0, 207);
         let name = if env.is_empty() { "rejected" } else { "dead_lettered" };
@@ -147,7 +153,7 @@ fn a_letter_that_does_not_arrive_leaves_a_rejected_message() {
 #[test]
 fn letters_without_a_way_hold_up_nobody() {
     let broker = broker(false);
-    let sluice = serving(&broker, &[("BUFFER_MAX_MSGS", "400"), ("DRAIN_TIMEOUT", "2s")]);
+    let sluice = serving(&broker, false, &[("BUFFER_MAX_MSGS", "400"), ("DRAIN_TIMEOUT", "2s")]);
     let total = 4000;
     let lines: Vec<String> = (0..total)
         .flat_map(|number| [line("p", number), r#"{"lb":"","player":"p","score":1}"#.to_owned()])
@@ -164,7 +170,7 @@ fn letters_without_a_way_hold_up_nobody() {
 #[test]
 fn a_letter_that_is_too_large_is_left_out() {
     let broker = broker(true);
-    let sluice = serving(&broker, &[("KAFKA_CONF_MESSAGE_MAX_BYTES", "2000")]);
+    let sluice = serving(&broker, true, &[("KAFKA_CONF_MESSAGE_MAX_BYTES", "2000")]);
     let event = format!(r#"{{"id":"e","payload":{{"x":"{}"}}}}"#, "y".repeat(3000));
     let (status, body) = sluice.post("/events", &event);
     assert!(status == 413 && body.contains("record_too_large"), "{status} {body}");
