@@ -56,7 +56,7 @@ enum Command {
     Show { number: usize },
     /// Send letters to the topics that they were for; what Kafka confirms is marked, and a finished file removed
     Resend {
-        /// Only these; all that were not sent again unless given
+        /// Only these; unless given all that were not sent again, but for messages refused at the door
         numbers: Vec<usize>,
         /// Brokers, by comma; KAFKA_BOOTSTRAP_SERVERS unless given
         #[arg(long, value_name = "SERVERS")]
