@@ -6,7 +6,7 @@ mod support;
 
 use std::path::Path;
 
-use gateway::{End, cluster, outcome, stop};
+use gateway::{assert_ended, await_outcome, cluster, stop};
 use support::{Broker, PATIENCE, Record, Sluice, command, eventually, read_all};
 
 const ID: &str = "0b6f6a52-2a39-4b7c-9a5b-0d5f3c1e8a11";
@@ -56,18 +56,6 @@ fn send_other(sluice: &Sluice, number: usize) {
 fn send_as(sluice: &Sluice, id: &str) {
     let (status, body) = sluice.post("/api/v1/events?ack=queued", &EVENT.replace(ID, id));
     assert_eq!(status, 202, "{body}");
-}
-
-#[track_caller]
-fn await_outcome(sluice: &Sluice, name: &str, records: u64) {
-    eventually(PATIENCE, &format!("{records} records are {name}"), || outcome(sluice, name) == records);
-}
-
-#[track_caller]
-fn assert_ended(end: &End, code: i32, expected: [u64; 5]) {
-    end.assert_balanced();
-    let numbers = ["stored", "rejected", "not_stored", "dead_lettered", "lost"].map(|name| end.of(name));
-    assert_eq!((end.code, numbers), (code, expected), "{end:?}");
 }
 
 fn headers(record: &Record) -> Vec<(&str, &str)> {

@@ -7,7 +7,7 @@ mod support;
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 
-use gateway::{End, cluster, line, outcome, stop};
+use gateway::{assert_ended, await_outcome, cluster, line, stop};
 use support::{Broker, PATIENCE, Record, Sluice, command, eventually, read_all};
 
 const LETTERS: &str = "events-dlq";
@@ -40,19 +40,6 @@ fn serving(broker: &Broker, has_letters: bool, env: &[(&str, &str)]) -> Sluice {
         metrics["gateway_kafka_partitions"] == partitions && metrics["gateway_kafka_lanes_held"] == 0.0
     });
     sluice
-}
-
-#[track_caller]
-fn await_outcome(sluice: &Sluice, name: &str, records: u64) {
-    eventually(PATIENCE, &format!("{records} records are {name}"), || outcome(sluice, name) == records);
-}
-
-/// stored, rejected, not_stored, dead_lettered, lost.
-#[track_caller]
-fn assert_ended(end: &End, code: i32, expected: [u64; 5]) {
-    end.assert_balanced();
-    let numbers = ["stored", "rejected", "not_stored", "dead_lettered", "lost"].map(|name| end.of(name));
-    assert_eq!((end.code, numbers), (code, expected), "{end:?}");
 }
 
 fn header<'a>(record: &'a Record, name: &str) -> &'a str {

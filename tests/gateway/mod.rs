@@ -94,6 +94,12 @@ pub fn assert_ordered_by_player(stored: &[Stored]) {
     }
 }
 
+/// Waits until so many records have ended like this.
+#[track_caller]
+pub fn await_outcome(sluice: &Sluice, name: &str, records: u64) {
+    eventually(PATIENCE, &format!("{records} records are {name}"), || outcome(sluice, name) == records);
+}
+
 /// How a gateway ended.
 #[derive(Debug)]
 pub struct End {
@@ -171,4 +177,12 @@ pub fn await_readiness(sluice: &Sluice, status: u16) -> Duration {
     let start = std::time::Instant::now();
     eventually(PATIENCE, &format!("/ready answers {status}"), || sluice.get("/ready").0 == status);
     start.elapsed()
+}
+
+/// The exit code, and the numbers of stored, rejected, not_stored, dead_lettered and lost.
+#[track_caller]
+pub fn assert_ended(end: &End, code: i32, expected: [u64; 5]) {
+    end.assert_balanced();
+    let numbers = ["stored", "rejected", "not_stored", "dead_lettered", "lost"].map(|name| end.of(name));
+    assert_eq!((end.code, numbers), (code, expected), "{end:?}");
 }
